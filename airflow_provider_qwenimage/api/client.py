@@ -1,0 +1,162 @@
+"""Sends calls with ``requests``: the client of the worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import BinaryIO, TypeVar
+
+import requests
+from tenacity import Retrying
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from airflow_provider_qwenimage.api import wire
+from airflow_provider_qwenimage.api.body import pieces
+from airflow_provider_qwenimage.api.errors import NotSentError, QwenImageError, ServiceError
+from airflow_provider_qwenimage.api.models import Generation, GenerationRequest, Submission
+from airflow_provider_qwenimage.api.retrying import Retries
+from airflow_provider_qwenimage.api.settings import Settings
+from airflow_provider_qwenimage.api.upload import MAX_UPLOAD_BYTES, InputImage, check_input, send
+
+Answer = TypeVar("Answer")
+
+
+class QwenImageClient:
+    """The service, call by call. Proxies and CA bundles come from the environment, as ``requests`` reads them.
+
+    Every method raises a ``QwenImageError``: see ``api.errors``.
+
+    :param settings: address, key, time-outs.
+    :param retries: when a call is sent again; a create only if nothing can have been bought.
+    :param sleep: waits between attempts, seconds.
+    """
+
+    def __init__(
+        self, settings: Settings, *, retries: Retries | None = None, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.settings = settings
+        self._retrying = Retrying(**(retries or Retries()).tenacity(), sleep=sleep)
+        self._session = requests.Session()
+
+    def create_task(self, request: GenerationRequest) -> Submission:
+        """Buy a generation.
+
+        :return: its id, and the service's estimate in seconds.
+        :raises UnknownOutcomeError: the answer was lost; it may have been charged.
+        """
+        return self._call(wire.create(request))
+
+    def get_task(self, generation_id: str) -> Generation:
+        """Ask how far a generation is; costs nothing.
+
+        :raises NotFoundError: the service does not know it.
+        :raises NoImagesError: it is completed without images.
+        """
+        return self._call(wire.get(generation_id))
+
+    def get_credits(self) -> float:
+        """Ask for the account's balance in credits; costs nothing."""
+        return self._call(wire.get_credits())
+
+    def upload_image(self, file: BinaryIO, *, max_bytes: int = MAX_UPLOAD_BYTES) -> str:
+        """Upload an input image; costs nothing. A try that fails is made again with a new form.
+
+        :param file: a JPEG or PNG, open for reading in binary, seekable.
+        :param max_bytes: longest file that is accepted.
+        :return: its public URL, for ``image_urls``.
+        :raises InvalidRequestError: it is no whole JPEG or PNG, or too long; nothing was sent.
+        :raises UploadError: the storage did not take it.
+        """
+        image = check_input(file, max_bytes)
+        url: str = self._retrying(self._upload, image)
+        return url
+
+    def _upload(self, image: InputImage) -> str:
+        form = self._send(wire.upload_form(image.name, image.content_type))
+        return send(form, image, (self.settings.connect_timeout, self.settings.read_timeout))
+
+    def close(self) -> None:
+        """Close the connections that are kept open between calls."""
+        self._session.close()
+
+    def __enter__(self) -> QwenImageClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, call: wire.Call[Answer]) -> Answer:
+        answer: Answer = self._retrying(self._send, call)
+        return answer
+
+    def _send(self, call: wire.Call[Answer]) -> Answer:
+        try:
+            with self._connections(call) as session:
+                reply = self._exchange(session, call)
+        except requests.RequestException as error:
+            raise _as_error(call, error, self.settings.host) from error
+        return wire.read(call, reply)
+
+    @contextmanager
+    def _connections(self, call: wire.Call[Answer]) -> Iterator[requests.Session]:
+        """Give the session for a call: a kept connection may have died unseen, so a call that buys gets a new one."""
+        if not call.buys:
+            yield self._session
+            return
+        with requests.Session() as session:
+            yield session
+
+    def _exchange(self, session: requests.Session, call: wire.Call[Answer]) -> wire.Reply:
+        settings = self.settings
+        until = time.monotonic() + settings.connect_timeout + settings.read_timeout
+        with session.post(
+            settings.url(call.path),
+            data=call.content(),
+            headers=settings.headers(),
+            timeout=(settings.connect_timeout, settings.read_timeout),
+            allow_redirects=False,  # a redirect would carry the key to another place
+            stream=True,
+        ) as response:
+            return wire.Reply(response.status_code, _body(response, until), response.headers.get("Retry-After"))
+
+
+def _body(response: requests.Response, until: float) -> bytes:
+    """Return the body, cut one byte past the size limit so that the reader sees that it is too long."""
+    body = bytearray()
+    for piece in pieces(response, until):
+        body += piece
+        if len(body) > wire.MAX_REPLY_BYTES:
+            break
+    return bytes(body[: wire.MAX_REPLY_BYTES + 1])
+
+
+def _as_error(call: wire.Call[Answer], error: requests.RequestException, host: str) -> QwenImageError:
+    if _never_sent(error):
+        return NotSentError(f"Could not connect to {host} for the {call.name}: {_reason(error)}.")
+    what = "timed out" if isinstance(error, requests.Timeout) else "was lost"
+    return wire.lost_answer(call, ServiceError(f"The answer of {host} to the {call.name} {what}."))
+
+
+def _never_sent(error: requests.RequestException) -> bool:
+    """Tell whether the error came before the first byte of the request left."""
+    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)):
+        return True
+    if isinstance(error, requests.exceptions.SSLError):
+        return "CERTIFICATE_VERIFY_FAILED" in str(error)
+    cause = error.args[0] if error.args else None
+    return isinstance(getattr(cause, "reason", cause), (NewConnectionError, ConnectTimeoutError))
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Name the cause without the URL, object addresses and layers that libraries put around it."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not trusted"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy can't be reached or refused"
+    if isinstance(error, requests.ConnectTimeout):
+        return "no answer in time"
+    return "the name can't be resolved" if "resolve" in str(error).lower() else "connection refused or unreachable"

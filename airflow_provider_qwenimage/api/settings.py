@@ -1,0 +1,53 @@
+"""Where the service is and how we talk to it: what both clients are built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from airflow_provider_qwenimage.api.errors import InvalidSettingsError
+from airflow_provider_qwenimage.api.rules import is_http_url, short
+from airflow_provider_qwenimage.api.wire import DEFAULT_BASE_URL
+
+LONGEST_TIMEOUT = 86_400
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Address, key and time-outs of the service.
+
+    :param api_key: the account's key. It is left out of ``repr()``.
+    :param base_url: the service's address, http(s), a path allowed.
+    :param connect_timeout: seconds until a connection must stand.
+    :param read_timeout: seconds until a whole answer must be there.
+    :raises InvalidSettingsError: no usable key or address, or a time-out that is not positive or over a day.
+    """
+
+    api_key: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        key = self.api_key
+        if not isinstance(key, str) or not key:
+            raise InvalidSettingsError("There is no API key.")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise InvalidSettingsError("The API key holds blanks or characters that no key has: paste it again.")
+        if not is_http_url(self.base_url) or "?" in self.base_url or "#" in self.base_url:
+            raise InvalidSettingsError(f"The base URL must look like {DEFAULT_BASE_URL}, not {short(self.base_url)}.")
+        if not (0 < self.connect_timeout <= LONGEST_TIMEOUT and 0 < self.read_timeout <= LONGEST_TIMEOUT):
+            raise InvalidSettingsError(f"Time-outs must be more than 0 and at most {LONGEST_TIMEOUT:,} seconds.")
+
+    def url(self, path: str) -> str:
+        """Return the full URL of a path of the service."""
+        return self.base_url.rstrip("/") + path
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of every call; they hold the key and go to the service alone."""
+        return {"Api-Key": self.api_key, "Content-Type": "application/json", "Accept": "application/json"}
+
+    @property
+    def host(self) -> str:
+        """The service's host, for messages."""
+        return urlsplit(self.base_url).netloc.rpartition("@")[2]

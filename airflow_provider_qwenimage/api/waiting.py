@@ -1,0 +1,149 @@
+"""Keep waiting until when, done, or give up? Pure: the clock is an argument and nothing is sent from here.
+
+The hook, the sensor and the trigger share it, so that they can't drift apart.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from airflow_provider_qwenimage.api.errors import (
+    AuthenticationError,
+    GenerationFailedError,
+    GenerationTimeoutError,
+    InvalidRequestError,
+    NotFoundError,
+    QwenImageError,
+)
+from airflow_provider_qwenimage.api.models import Generation, GenerationStatus
+
+SHORTEST_INTERVAL = 0.5
+LONGEST_INTERVAL = 10.0
+SHARE_OF_AGE = 0.1  # an interval of a tenth of the age costs few polls and delays no wait by more than a tenth
+FIRST_POLL_AT = 0.85  # of the estimate: half of the generations are done before their estimate
+LONGEST_BACKOFF = 60.0
+
+FINAL = (InvalidRequestError, AuthenticationError, NotFoundError, GenerationFailedError)
+
+
+@dataclass(frozen=True)
+class KeepWaiting:
+    """Ask again at ``until``, epoch seconds; ``problem`` is what went wrong with the last poll, if anything did."""
+
+    until: float
+    problem: QwenImageError | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """The generation is completed."""
+
+    generation: Generation
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Waiting on can't help; raise ``error``."""
+
+    error: QwenImageError
+
+
+Decision = KeepWaiting | Done | GiveUp
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a wait when it starts. All plain numbers: they survive a move to another process.
+
+    :param generation_id: what is waited for.
+    :param submitted_at: when it was submitted, epoch seconds.
+    :param deadline: when waiting ends, epoch seconds.
+    :param estimated_time: the service's estimate, seconds from submission; None if unknown.
+    :param poll_interval: fixed seconds between polls; None for intervals that grow with the age of the generation.
+    :param not_before: no poll before this time, epoch seconds.
+    """
+
+    generation_id: str
+    submitted_at: float
+    deadline: float
+    estimated_time: float | None = None
+    poll_interval: float | None = None
+    not_before: float = 0.0
+
+
+class Waiting:
+    """Decides, poll by poll.
+
+    :param plan: what is known of the wait.
+    :param spread: draws a number between its two arguments; equal waits must not poll in step.
+    """
+
+    def __init__(self, plan: Plan, spread: Callable[[float, float], float] = random.uniform) -> None:  # noqa: S311
+        self.plan = plan
+        self._spread = spread
+        self._failures = 0
+        self._last_problem: QwenImageError | None = None
+
+    def start(self, now: float) -> KeepWaiting:
+        """Say when to ask for the first time."""
+        plan = self.plan
+        if plan.poll_interval is None and plan.estimated_time:
+            first = plan.submitted_at + plan.estimated_time * FIRST_POLL_AT
+            first += self._spread(0, self._interval(plan.estimated_time))
+        else:
+            first = now
+        return KeepWaiting(min(max(first, plan.not_before, now), max(plan.deadline, now)))
+
+    def after(self, now: float, found: Generation | QwenImageError) -> Decision:
+        """Judge the outcome of a poll.
+
+        :param now: epoch seconds.
+        :param found: the service's answer, or the error that the poll ended in.
+        """
+        if isinstance(found, Generation) and found.status is GenerationStatus.COMPLETED:
+            return Done(found)
+        if isinstance(found, Generation) and found.status is GenerationStatus.FAILED:
+            return GiveUp(failed(found.generation_id))
+        if isinstance(found, FINAL):
+            return GiveUp(_about(found, self.plan.generation_id))
+        if now >= self.plan.deadline:
+            return GiveUp(self._timed_out(now, found))
+        return KeepWaiting(min(now + self._pause(now, found), self.plan.deadline), self._last_problem)
+
+    def _pause(self, now: float, found: Generation | QwenImageError) -> float:
+        interval = self.plan.poll_interval or self._interval(now - self.plan.submitted_at)
+        if isinstance(found, Generation):
+            self._failures, self._last_problem = 0, None
+            return self._spread(interval * 0.8, interval * 1.2)
+        self._failures, self._last_problem = self._failures + 1, found
+        backoff = min(interval * 2 ** min(self._failures - 1, 10), max(LONGEST_BACKOFF, interval))
+        return max(self._spread(backoff * 0.5, backoff), found.retry_after or 0.0)
+
+    def _interval(self, age: float) -> float:
+        return min(max(age * SHARE_OF_AGE, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+
+    def _timed_out(self, now: float, found: Generation | QwenImageError) -> GenerationTimeoutError:
+        what = "it is still processing" if isinstance(found, Generation) else f"the last poll failed: {found.message}"
+        plan = self.plan
+        return timed_out(plan.generation_id, max(0.0, now - plan.submitted_at), what)
+
+
+def failed(generation_id: str) -> GenerationFailedError:
+    """Return the error for a generation that ended in failure; the service tells no reason."""
+    return GenerationFailedError(
+        f"Generation {generation_id} failed at the service, which gives no reason.", generation_id=generation_id
+    )
+
+
+def timed_out(generation_id: str, waited: float, what: str) -> GenerationTimeoutError:
+    """Return the error for a wait of ``waited`` seconds that is over."""
+    return GenerationTimeoutError(
+        f"Stopped waiting for generation {generation_id} after {waited:.0f} s: {what}.", generation_id=generation_id
+    )
+
+
+def _about(error: QwenImageError, generation_id: str) -> QwenImageError:
+    error.generation_id = error.generation_id or generation_id
+    return error
