@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from tenacity import Retrying, retry_if_exception
@@ -20,6 +20,7 @@ from airflow_provider_qwenimage.api.errors import (
     ImageGoneError,
     InvalidRequestError,
 )
+from airflow_provider_qwenimage.api.hosts import check_public
 from airflow_provider_qwenimage.api.images import ImageFacts, inspect
 from airflow_provider_qwenimage.api.retrying import Retries
 from airflow_provider_qwenimage.api.rules import is_http_url, short
@@ -44,6 +45,7 @@ class Downloader:
     :param timeout: seconds until a connection must stand, and between two pieces of the body.
     :param time_limit: seconds that one download may take.
     :param max_bytes: longest body that is accepted.
+    :param public_only: whether URLs that lead to a private or loopback address are refused.
     :param sleep: waits between attempts, seconds.
     """
 
@@ -54,11 +56,13 @@ class Downloader:
         timeout: float = 30.0,
         time_limit: float = 600.0,
         max_bytes: int = 256 * 1024 * 1024,
+        public_only: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._timeout = timeout
         self._time_limit = time_limit
         self._max_bytes = max_bytes
+        self._public_only = public_only
         policy = (retries or Retries()).tenacity() | {"retry": retry_if_exception(_may_mend)}
         self._retrying = Retrying(**policy, sleep=sleep)
 
@@ -69,6 +73,7 @@ class Downloader:
         :param file: open for reading and writing in binary, seekable; whatever it holds is replaced.
         :raises InvalidRequestError: ``url`` is not http(s).
         :raises ImageGoneError: it answers 4xx.
+        :raises ForbiddenHostError: it leads to a private address, and that is not allowed.
         :raises ImageDownloadError: it could not be fetched.
         :raises BrokenImageError: what was fetched is not a whole image.
         """
@@ -82,15 +87,36 @@ class Downloader:
         file.truncate()
         until = time.monotonic() + self._time_limit
         try:
-            with requests.Session() as session:
-                session.max_redirects = MAX_REDIRECTS
-                with session.get(url, stream=True, timeout=self._timeout) as response:
-                    _check_status(response, url)
-                    length, sha256 = self._copy(response, file, until)
+            with requests.Session() as session, self._follow(session, url) as response:
+                _check_status(response, url)
+                length, sha256 = self._copy(response, file, until)
         except requests.RequestException as error:
             raise ImageDownloadError(f"The image at {shown(url)} could not be fetched: {_reason(error)}.") from error
         file.flush()
         return Downloaded(inspect(file), length, sha256)
+
+    def _follow(self, session: requests.Session, url: str) -> requests.Response:
+        """Get the URL, and where it redirects to; each address is judged before it is called."""
+        for _ in range(MAX_REDIRECTS + 1):
+            if self._public_only:
+                check_public(url)
+            response = self._get(session, url)
+            target = session.get_redirect_target(response)
+            if target is None:
+                return response
+            response.close()
+            url = urljoin(url, target)
+            if not is_http_url(url):
+                raise ImageGoneError(
+                    f"The image's URL redirects to something that is no http:// or https:// URL: {short(url)}."
+                )
+        raise requests.TooManyRedirects
+
+    def _get(self, session: requests.Session, url: str) -> requests.Response:
+        request = session.prepare_request(requests.Request("GET", url))
+        request.url = url  # requests decodes some escapes in a URL, and a signature may cover them as they are
+        environment = session.merge_environment_settings(url, {}, True, None, None)
+        return session.send(request, timeout=self._timeout, allow_redirects=False, **environment)
 
     def _copy(self, response: requests.Response, file: BinaryIO, until: float) -> tuple[int, str]:
         length, digest = 0, hashlib.sha256()

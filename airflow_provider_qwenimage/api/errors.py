@@ -24,6 +24,7 @@
     │   └── GenerationTimeoutError  we stopped waiting
     └── ImageError                  about the bytes of one result image
         ├── ImageGoneError          its URL answers 4xx: expired or never valid
+        ├── ForbiddenHostError      its URL leads into a private network
         ├── ImageDownloadError      it could not be fetched this time
         └── BrokenImageError        truncated, mislabelled or no image at all
 
@@ -209,6 +210,12 @@ class ImageGoneError(ImageError):
     """The image's URL answers 4xx. Retrying soon can't help."""
 
     advice = "Result URLs do not live for ever: save images soon after they are made, with the URLs unchanged."
+
+
+class ForbiddenHostError(ImageError):
+    """The image's URL, or a redirect of it, leads to a private address. Retrying can't help."""
+
+    advice = "Only a connection whose base URL is a private address itself may lead to one."
 
 
 class ImageDownloadError(ImageError):

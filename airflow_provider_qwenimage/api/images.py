@@ -14,6 +14,7 @@ from typing import BinaryIO
 from airflow_provider_qwenimage.api.errors import BrokenImageError
 
 PIECE = 64 * 1024
+MAX_PIXELS = 256 * 1024 * 1024  # a small file can claim a picture that would fill the memory of whoever opens it
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,10 @@ def _facts(file: BinaryIO, kind: ImageFormat, measure: Callable[[BinaryIO], tupl
         width, height = measure(file)
     except _Broken as error:
         raise BrokenImageError(f"The {name} image is truncated or damaged: {error}.") from None
-    if not (width and height):
-        raise BrokenImageError(f"The {name} image is damaged: it has no pixels.")
+    if not 0 < width * height <= MAX_PIXELS:
+        raise BrokenImageError(
+            f"The {name} image claims {width} x {height} pixels: none, or more than any reader takes."
+        )
     return ImageFacts(kind, width, height)
 
 

@@ -1,0 +1,149 @@
+"""Remembers what a task has bought where its next try finds it, so that a retry goes on instead of buying again.
+
+XCom can't: Airflow wipes it at the start of every try. Airflow 3.3 has a store for the state of a task; on older ones a
+small JSON file beside the images serves, if the task has an ``output_path``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any, Protocol
+
+from airflow_provider_qwenimage._compat import object_storage_path
+
+STATE_KEY = "qwenimage_generation"  # it stands in metadata databases: never rename it
+FOLDER = ".qwenimage"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One submission. Later versions may add fields with defaults, never rename or remove one.
+
+    :param fingerprint: digest of the request and the connection's id; another request is another purchase.
+    :param marker: tells the tries of one run of the task from those after a manual Clear.
+    :param intended_at: just before the request was sent, epoch seconds.
+    :param generation_id: None until the service has answered.
+    :param submitted_at: when it answered, epoch seconds.
+    :param estimated_time: its estimate, seconds.
+    """
+
+    fingerprint: str
+    marker: int
+    intended_at: float
+    generation_id: str | None = None
+    submitted_at: float | None = None
+    estimated_time: float | None = None
+
+    @classmethod
+    def read(cls, stored: Any) -> Record | None:
+        """Return what an earlier try, perhaps of another version, has stored; None if it stored nothing.
+
+        :raises ValueError: it can't be read; taking that for nothing could buy again.
+        """
+        if stored is None:
+            return None
+        try:
+            return cls(**{name: stored[name] for name in cls.__dataclass_fields__ if name in stored})
+        except TypeError:
+            raise ValueError(f"what an earlier try has stored can't be read: {str(stored)[:200]}") from None
+
+
+class Store(Protocol):
+    """Keeps one record for one task instance."""
+
+    def load(self) -> Record | None:
+        """Return the record; None if there is none."""
+
+    def save(self, record: Record) -> None:
+        """Replace the record."""
+
+    def forget(self) -> None:
+        """Remove the record."""
+
+
+class TaskStateStore:
+    """In Airflow's own store, 3.3 and later."""
+
+    def __init__(self, accessor: Any) -> None:
+        self._accessor = accessor
+
+    def load(self) -> Record | None:
+        """Return the record; None if there is none."""
+        return Record.read(self._accessor.get(STATE_KEY))
+
+    def save(self, record: Record) -> None:
+        """Replace the record."""
+        self._accessor.set(STATE_KEY, asdict(record))
+
+    def forget(self) -> None:
+        """Remove the record."""
+        self._accessor.delete(STATE_KEY)
+
+
+class FileStore:
+    """In a JSON file beside the images, one for each task instance."""
+
+    def __init__(self, output_path: str, identity: str) -> None:
+        name = f"{sha256(identity.encode()).hexdigest()[:32]}.json"
+        self._path = object_storage_path(output_path) / FOLDER / name
+
+    def load(self) -> Record | None:
+        """Return the record; None if there is none."""
+        try:
+            with self._path.open("rb") as file:
+                return Record.read(json.loads(file.read()))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise ValueError(
+                f"{self._path}: {error}. It may tell of a generation that was paid for; remove the file to submit anew."
+            ) from None
+
+    def save(self, record: Record) -> None:
+        """Replace the record."""
+        from airflow_provider_qwenimage.saving.storage import store_bytes
+
+        store_bytes(json.dumps(asdict(record)).encode(), self._path)
+
+    def forget(self) -> None:
+        """Remove the record."""
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+
+
+class NoStore:
+    """Nowhere: Airflow is older than 3.3, and the task has no ``output_path``."""
+
+    def load(self) -> None:
+        """Find nothing."""
+
+    def save(self, record: Record) -> None:
+        """Keep nothing."""
+
+    def forget(self) -> None:
+        """Have nothing."""
+
+
+def store_for(context: Any, output_path: str | None = None) -> Store:
+    """Return the best store that this task has."""
+    accessor = context.get("task_state_store")
+    if accessor is not None:
+        return TaskStateStore(accessor)
+    if output_path is None:
+        return NoStore()
+    ti = context["ti"]
+    return FileStore(output_path, "\0".join(map(str, (ti.dag_id, ti.run_id, ti.task_id, ti.map_index))))
+
+
+def marker_of(context: Any) -> int:
+    """Return a number that a retry keeps and a manual Clear changes: Clear raises ``max_tries``, nothing else does."""
+    return int(getattr(context["ti"], "max_tries", None) or 0)
+
+
+def fingerprint_of(fields: Mapping[str, Any], conn_id: str) -> str:
+    """Return a digest of what is asked for, and of which account."""
+    return sha256(json.dumps([conn_id, dict(fields)], sort_keys=True).encode()).hexdigest()

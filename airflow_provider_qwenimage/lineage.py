@@ -1,0 +1,34 @@
+"""What OpenLineage learns of a task: its files come from Airflow's hook lineage, the generation id from here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_qwenimage.hooks import QwenImageHook
+
+
+class GenerationLineage:
+    """Mixed into tasks about one generation: reports its id as an ``externalQuery`` run facet.
+
+    Files are not named here: Airflow takes those that were stored from its hook lineage, as long as this names none.
+    The prompt is not reported, it may be confidential.
+    """
+
+    if TYPE_CHECKING:
+
+        @property
+        def hook(self) -> QwenImageHook: ...
+
+    finished_generation: str | None = None
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Return the facets; called by the OpenLineage provider on the worker when the task has ended."""
+        from airflow.providers.openlineage.extractors import OperatorLineage
+        from openlineage.client.facet_v2 import external_query_run
+
+        if not self.finished_generation:
+            return OperatorLineage()
+        source = self.hook.get_settings().base_url
+        facet = external_query_run.ExternalQueryRunFacet(externalQueryId=self.finished_generation, source=source)
+        return OperatorLineage(run_facets={"externalQuery": facet})

@@ -1,0 +1,38 @@
+"""Tells Airflow's assets (datasets, on 2.11) what was made: a DAG scheduled on them knows where to look."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from airflow_provider_qwenimage._compat import asset_types
+
+
+def announce(operator: Any, context: Any, folder: str | None, records: Sequence[dict[str, Any]]) -> None:
+    """Add what was made to the events of the operator's declared outlets.
+
+    An asset's event gets ``extra`` with ``paths`` and ``generation_id``; an alias gets one asset, the folder.
+
+    :param folder: where the images were saved; None if they were not.
+    """
+    outlets = getattr(operator, "outlets", None)
+    if not outlets or "outlet_events" not in context:
+        return
+    asset, alias = asset_types()
+    extra = {
+        "paths": [record["path"] for record in records if record["path"]],
+        "generation_id": records[0]["generation_id"],
+    }
+    for outlet in outlets:
+        if isinstance(outlet, asset):
+            context["outlet_events"][outlet].extra = extra
+        elif isinstance(outlet, alias) and folder:
+            context["outlet_events"][outlet].add(asset(uri_of(folder)), extra=extra)
+
+
+def uri_of(path: str) -> str:
+    """Return a path as the URI of an asset: with a scheme, without the connection id that a path may name."""
+    if "://" not in path:
+        return f"file://{path}"
+    return re.sub(r"^(\w[\w+.-]*://)[^/@]*@", r"\1", path)

@@ -1,0 +1,169 @@
+"""Saves the images of a generation, several at a time, and says what was saved."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from hashlib import sha256
+from typing import Any, BinaryIO
+
+from airflow_provider_qwenimage import metrics
+from airflow_provider_qwenimage.api.download import Downloaded, Downloader
+from airflow_provider_qwenimage.api.embed import embed
+from airflow_provider_qwenimage.exceptions import airflow_errors
+from airflow_provider_qwenimage.outlets import announce
+from airflow_provider_qwenimage.saving.names import fill_in
+from airflow_provider_qwenimage.saving.storage import store
+
+AT_A_TIME = 4
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Where images go and what goes with them.
+
+    :param folder: an ``ObjectStoragePath``.
+    :param file_name: template of the names, see ``names``.
+    :param generation_id: whose images they are.
+    :param downloader: fetches and checks them.
+    :param facts: what else is known, added to every record: ``prompt``, ``model_id``, ``seconds`` and such.
+    :param sidecar: whether a JSON file with the record is stored beside each image, as ``<image>.json``.
+    :param embed_metadata: whether the facts are written into the image as XMP.
+    """
+
+    folder: Any
+    file_name: str
+    generation_id: str
+    downloader: Downloader
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    sidecar: bool = False
+    embed_metadata: bool = False
+
+
+def deliver(operator: Any, context: Any, urls: Sequence[str], delivery: Delivery) -> list[dict[str, Any]]:
+    """Save the images of a task, log and record them: the XCom ``images``, metrics, asset events.
+
+    :return: the records, see ``save_images``.
+    :raises ImageError: an image could not be fetched or is broken; the others were saved.
+    :raises OSError: an image could not be stored.
+    """
+    records, errors = save_images(urls, delivery)
+    for record in records:
+        operator.log.info(
+            "Saved %s (%s bytes, %s x %s)", *(record[key] for key in ("path", "bytes", "width", "height"))
+        )
+    for error in errors[1:]:
+        operator.log.error("An image was not saved: %s", error)
+    metrics.count("bytes_saved", sum(record["bytes"] for record in records))
+    _push(operator, context, records)
+    if errors:
+        with airflow_errors():
+            raise errors[0]
+    announce(operator, context, str(delivery.folder), records)
+    return records
+
+
+def not_saved(
+    operator: Any, context: Any, urls: Sequence[str], generation_id: str, facts: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Record images that stay at the service; what is only known of a saved file is None."""
+    unknown = dict.fromkeys(("path", "width", "height", "content_type", "bytes", "sha256"))
+    records = [
+        {**unknown, "url": url, "index": index, "generation_id": generation_id, **facts}
+        for index, url in enumerate(urls)
+    ]
+    _push(operator, context, records)
+    announce(operator, context, None, records)
+    return records
+
+
+def _push(operator: Any, context: Any, records: list[dict[str, Any]]) -> None:
+    if operator.do_xcom_push:
+        context["ti"].xcom_push(key="images", value=records)
+
+
+def save_images(urls: Sequence[str], delivery: Delivery) -> tuple[list[dict[str, Any]], list[Exception]]:
+    """Save all images; one that fails does not stop the others.
+
+    :return: a record for each saved image, in order (``path``, ``url``, ``index``, ``generation_id``, ``width`` and
+        ``height`` in pixels, ``content_type``, ``bytes``, ``sha256``, and the delivery's facts), and the errors of
+        those that were not saved.
+    """
+    filesystem = delivery.folder.fs  # looks a connection up: once, and not from the threads
+
+    def save(index: int, url: str) -> dict[str, Any] | Exception:
+        try:
+            return _save(url, index, delivery, filesystem)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="qwenimage-save") as pool:
+        outcomes = list(pool.map(save, range(len(urls)), urls))
+    records = [outcome for outcome in outcomes if isinstance(outcome, dict)]
+    return records, [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+
+
+def _save(url: str, index: int, delivery: Delivery, filesystem: Any) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="qwenimage-") as scratch:
+        image = os.path.join(scratch, "image")
+        with open(image, "w+b") as file:
+            found = delivery.downloader.fetch(url, file)
+        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        if delivery.embed_metadata:
+            image, found = _with_metadata(image, found, delivery, created)
+        name = fill_in(
+            delivery.file_name,
+            generation_id=delivery.generation_id,
+            index=index,
+            ext=found.facts.format.extension,
+            digest=found.sha256,
+        )
+        path = delivery.folder / name
+        store(image, path, filesystem)
+        record = _record(path, url, index, found, delivery)
+        if delivery.sidecar:
+            _store_sidecar(scratch, delivery.folder / f"{name}.json", record | {"saved_at": created}, filesystem)
+    return record
+
+
+def _with_metadata(image: str, found: Downloaded, delivery: Delivery, created: str) -> tuple[str, Downloaded]:
+    facts = {"generation_id": delivery.generation_id, "created": created, **delivery.facts}
+    with open(image, "rb") as source, open(f"{image}-with-metadata", "w+b") as target:
+        if not embed(source, target, facts):
+            return image, found
+        return target.name, Downloaded(found.facts, target.tell(), _digest(target))
+
+
+def _digest(file: BinaryIO) -> str:
+    digest = sha256()
+    file.seek(0)
+    while piece := file.read(1024 * 1024):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _store_sidecar(scratch: str, path: Any, facts: Mapping[str, Any], filesystem: Any) -> None:
+    local = os.path.join(scratch, "sidecar")
+    with open(local, "w", encoding="utf-8") as file:
+        json.dump({name: value for name, value in facts.items() if name != "url"}, file, ensure_ascii=False, indent=1)
+    store(local, path, filesystem)
+
+
+def _record(path: Any, url: str, index: int, found: Downloaded, delivery: Delivery) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "url": url,
+        "index": index,
+        "generation_id": delivery.generation_id,
+        "width": found.facts.width,
+        "height": found.facts.height,
+        "content_type": found.facts.format.content_type,
+        "bytes": found.bytes,
+        "sha256": found.sha256,
+        **delivery.facts,
+    }

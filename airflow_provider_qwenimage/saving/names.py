@@ -1,0 +1,67 @@
+"""How a file gets its name: deterministic, and never outside its folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from string import Formatter
+from urllib.parse import urlsplit
+
+from airflow_provider_qwenimage.api.errors import InvalidRequestError
+
+PLACEHOLDERS = ("generation_id", "index", "ext", "sha256")
+
+
+def fill_in(template: str, *, generation_id: str, index: int, ext: str, digest: str) -> str:
+    """Return the path of one image below its folder.
+
+    :raises InvalidRequestError: it would lie elsewhere.
+    """
+    return inside(template.format(generation_id=generation_id, index=index, ext=ext, sha256=digest))
+
+
+def check_file_name(template: str, images: int = 1) -> None:
+    """Check a name template before anything is fetched or bought.
+
+    :param images: how many images will be named with it.
+    :raises InvalidRequestError: an unknown placeholder, a name that leaves the folder, or one for several images.
+    """
+    if not isinstance(template, str):
+        raise InvalidRequestError(
+            f"file_name must be a text such as '{{generation_id}}_{{index}}.{{ext}}', not {template!r}."
+        )
+    try:
+        used = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+        sample = template.format(generation_id="g", index=0, ext="jpeg", sha256="0" * 64)
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise InvalidRequestError(_bad_name(template, f"it can't be filled in ({error})")) from None
+    if used - set(PLACEHOLDERS):
+        raise InvalidRequestError(_bad_name(template, "it has other placeholders"))
+    if images > 1 and not used & {"index", "sha256"}:
+        raise InvalidRequestError(_bad_name(template, f"{images} images would get the same name: add {{index}}"))
+    inside(sample)
+
+
+def inside(name: str) -> str:
+    """Return ``name`` if it is a relative path that stays below its folder.
+
+    :raises InvalidRequestError: it does not.
+    """
+    parts = name.split("/")
+    if "\\" in name or not name.isprintable() or any(part.strip() in ("", ".", "..") for part in parts):
+        raise InvalidRequestError(f"The file name {name[:200]!r} is not a plain path below output_path.")
+    return name
+
+
+def generation_of(urls: Sequence[str]) -> str:
+    """Return a stable name for what the URLs belong to: their generation id if they show one, else a digest of them."""
+    stems = {found.group(1) for url in urls if (found := re.search(r"/([\w-]{8,128})_\d+\.\w+$", urlsplit(url).path))}
+    if len(stems) == 1:
+        return stems.pop()
+    return sha256("\n".join(urlsplit(url)._replace(query="").geturl() for url in urls).encode()).hexdigest()[:32]
+
+
+def _bad_name(template: str, why: str) -> str:
+    allowed = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+    return f"The file_name {template[:200]!r} can't be used: {why}. Placeholders are {allowed}."

@@ -1,0 +1,59 @@
+"""Stores a local file in one step, so that nobody ever sees half of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from typing import Any
+from uuid import uuid4
+
+from airflow_provider_qwenimage._compat import report_output
+
+LOCAL = ("", "file", "local")
+
+
+def store(local: str, path: Any, filesystem: Any) -> None:
+    """Put the file ``local`` at ``path`` and tell Airflow's lineage.
+
+    A rename on a disk; on an object store one upload, which a failure aborts (a file that is opened for writing there
+    would be closed, and so committed, half written).
+
+    :param path: an ``ObjectStoragePath``.
+    :param filesystem: its file system, looked up before.
+    """
+    if path.protocol in LOCAL:
+        _rename_into(local, path.path)
+        report_output(path, f"file://{path.path}")
+    else:
+        filesystem.put_file(local, path.path)
+        report_output(path, str(path))
+
+
+def store_bytes(data: bytes, path: Any) -> None:
+    """Put some bytes at ``path`` in one step; lineage is not told."""
+    with tempfile.NamedTemporaryFile(prefix="qwenimage-") as file:
+        file.write(data)
+        file.flush()
+        if path.protocol in LOCAL:
+            _rename_into(file.name, path.path)
+        else:
+            path.fs.put_file(file.name, path.path)
+
+
+def _rename_into(local: str, target: str) -> None:
+    """Copy next to the target and rename there: the scratch folder may be on another disk."""
+    folder = os.path.dirname(target)
+    os.makedirs(folder, exist_ok=True)
+    beside = os.path.join(folder, f".{uuid4().hex}.part")
+    try:
+        with open(local, "rb") as source, open(beside, "xb") as copy:
+            shutil.copyfileobj(source, copy, 1024 * 1024)
+            copy.flush()
+            os.fsync(copy.fileno())  # or a power cut could leave an empty file under the final name
+        os.replace(beside, target)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(beside)
+        raise
