@@ -13,6 +13,7 @@ from airflow import __version__ as airflow_version
 
 __all__ = [
     "AIRFLOW_3",
+    "HAS_IMAGES_PAGE",
     "SET_DURING_EXECUTION",
     "AirflowException",
     "AirflowFailException",
@@ -27,6 +28,7 @@ __all__ = [
     "DecoratedOperator",
     "PokeReturnValue",
     "TaskDecorator",
+    "TaskDeferred",
     "XComArg",
     "asset_types",
     "conf",
@@ -34,12 +36,15 @@ __all__ = [
     "determine_kwargs",
     "object_storage_path",
     "report_output",
+    "show_fields",
     "stats",
     "task_decorator_factory",
     "xcom_value",
 ]
 
-AIRFLOW_3 = int(airflow_version.split(".")[0]) >= 3
+AIRFLOW = tuple(int(part) for part in airflow_version.split(".")[:2])
+AIRFLOW_3 = AIRFLOW >= (3,)
+HAS_IMAGES_PAGE = AIRFLOW >= (3, 1)  # what the page is made of came with 3.1
 
 
 def _first(name: str, *modules: str) -> Any:
@@ -74,6 +79,7 @@ if TYPE_CHECKING:
         AirflowNotFoundException,
         AirflowSensorTimeout,
         AirflowSkipException,
+        TaskDeferred,
     )
 else:
     BaseHook = _first("BaseHook", "airflow.sdk", "airflow.hooks.base")
@@ -88,6 +94,7 @@ else:
     AirflowNotFoundException = _first("AirflowNotFoundException", *_EXCEPTIONS)
     AirflowSensorTimeout = _first("AirflowSensorTimeout", *_EXCEPTIONS)
     AirflowSkipException = _first("AirflowSkipException", *_EXCEPTIONS)
+    TaskDeferred = _first("TaskDeferred", *_EXCEPTIONS)
     Context = TaskDecorator = XComArg = Any
     _DECORATORS = ("airflow.sdk.bases.decorator", "airflow.decorators.base", "airflow.utils.operator_helpers")
     DecoratedOperator = _first("DecoratedOperator", *_DECORATORS)
@@ -123,6 +130,13 @@ def report_output(path: Any, uri: str) -> None:
     collector = _first("get_hook_lineage_collector", "airflow.sdk.lineage", "airflow.lineage.hook")()
     report = collector.add_output_asset if AIRFLOW_3 else collector.add_output_dataset
     report(context=path, uri=uri)
+
+
+def show_fields(ti: Any) -> None:
+    """Show a task's fields as they are now under "Rendered Templates"; Airflow 3 does so itself when a run ends."""
+    if not AIRFLOW_3:
+        fields = _first("RenderedTaskInstanceFields", "airflow.models.renderedtifields")
+        fields.write(fields(ti, render_templates=False))
 
 
 def xcom_value(key: str, ti_key: Any) -> Any:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_qwenimage._compat import (
     SET_DURING_EXECUTION,
     DecoratedOperator,
+    TaskDeferred,
     context_merge,
     determine_kwargs,
+    show_fields,
     task_decorator_factory,
 )
 from airflow_provider_qwenimage.fields import REQUEST_FIELDS, raise_invalid
@@ -42,13 +44,21 @@ class _QwenImageDecoratedOperator(DecoratedOperator, QwenImageGenerateOperator):
         arguments = determine_kwargs(self.python_callable, self.op_args, context)
         before = {name: getattr(self, name) for name in RETURNED_FIELDS}
         self._take(self.python_callable(*self.op_args, **arguments))
+        show_fields(context["ti"])
         try:
             return QwenImageGenerateOperator.execute(self, context)
-        except BaseException:
-            # A deferral, too: the next run renders the fields again, and what the function returned is no template.
+        except TaskDeferred:
+            # Going on, Airflow renders the fields again, and what the function returned is no template.
             for name, value in before.items():
                 setattr(self, name, value)
             raise
+
+    def execute_complete(self, context: Context, event: Any = None) -> list[str]:
+        """Go on after the triggerer, which has kept what the function returned."""
+        try:
+            return QwenImageGenerateOperator.execute_complete(self, context, event)
+        finally:
+            show_fields(context["ti"])
 
     def _take(self, returned: Any) -> None:
         """Use what the function returned: a prompt, or a dict of request fields; never rendered as a template."""

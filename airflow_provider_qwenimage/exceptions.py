@@ -63,10 +63,8 @@ def airflow_errors(base: type[AirflowException] | None = None) -> Iterator[None]
 
 def _variant(kind: type[QwenImageError], base: type[AirflowException]) -> type[QwenImageError]:
     if (kind, base) not in _variants:
-
-        def reduce(
-            error: QwenImageError,
-        ) -> tuple[Any, ...]:  # pickle looks a class up by its name and finds the plain one
+        # By its name, pickle would find the plain class.
+        def reduce(error: QwenImageError) -> tuple[Any, ...]:
             return _restored, (kind, base, error.args, error.__dict__)
 
         members = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce__": reduce}

@@ -108,9 +108,10 @@ class QwenImageHook(BaseHook):
         Without such a connection it is not: saving result URLs needs none.
         """
         from airflow_provider_qwenimage.api.hosts import is_private
+        from airflow_provider_qwenimage.connection import base_url_of
 
         try:
-            return is_private(self.get_settings().base_url)
+            return is_private(base_url_of(self.get_connection(self.qwenimage_conn_id)))
         except AirflowNotFoundException:
             return False
 

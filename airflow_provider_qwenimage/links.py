@@ -1,10 +1,10 @@
-"""The button from a task in Airflow's UI to what it made."""
+"""The buttons from a task in Airflow's UI to what it made."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_qwenimage._compat import AIRFLOW_3, BaseOperatorLink, xcom_value
+from airflow_provider_qwenimage._compat import AIRFLOW_3, HAS_IMAGES_PAGE, BaseOperatorLink, xcom_value
 
 RESULT_LINK_KEY = "_link_QwenImageResultLink"
 
@@ -31,6 +31,22 @@ class QwenImageResultLink(BaseOperatorLink):
             return str(xcom_value(RESULT_LINK_KEY, ti_key) or "")
         except Exception:
             return ""
+
+
+class QwenImageImagesLink(BaseOperatorLink):
+    """Opens the page with the task's images, in Airflow's own UI; 3.1 and later."""
+
+    name = "Images"
+
+    def get_link(self, operator: Any, *, ti_key: Any, **context: Any) -> str:
+        """Return the page's address. It needs no XCom: the page itself looks for what the task has recorded."""
+        from airflow_provider_qwenimage.ui.urls import images_url
+
+        return images_url(ti_key.dag_id, ti_key.run_id, ti_key.task_id, ti_key.map_index)
+
+
+RESULT_LINKS: tuple[BaseOperatorLink, ...] = (QwenImageResultLink(),)
+SAVED_LINKS = (*RESULT_LINKS, *((QwenImageImagesLink(),) if HAS_IMAGES_PAGE else ()))
 
 
 def publish(operator: Any, context: Any, url: str) -> None:

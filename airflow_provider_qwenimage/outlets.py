@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_qwenimage._compat import asset_types
+from airflow_provider_qwenimage._compat import AIRFLOW_3, asset_types
 
 
 def announce(operator: Any, context: Any, folder: str | None, records: Sequence[dict[str, Any]]) -> None:
@@ -20,8 +20,9 @@ def announce(operator: Any, context: Any, folder: str | None, records: Sequence[
     if not outlets or "outlet_events" not in context:
         return
     asset, alias = asset_types()
+    paths = [record["path"] for record in records if record["path"]]
     extra = {
-        "paths": [record["path"] for record in records if record["path"]],
+        "paths": paths if AIRFLOW_3 else tuple(paths),  # 2.11 puts what an alias is given into a set
         "generation_id": records[0]["generation_id"],
     }
     for outlet in outlets:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_qwenimage import metrics
 from airflow_provider_qwenimage._compat import AirflowException
 from airflow_provider_qwenimage.api.errors import (
+    AuthenticationError,
     GenerationFailedError,
+    InvalidSettingsError,
     NotFoundError,
     QwenImageError,
     UnknownOutcomeError,
 )
+from airflow_provider_qwenimage.api.text import printable
 from airflow_provider_qwenimage.durable import Record
 from airflow_provider_qwenimage.exceptions import airflow_errors, for_airflow
 
@@ -58,7 +61,7 @@ class Purchase:
         if not self._is_still_good(found.generation_id):
             return None
         metrics.count("reattached")
-        self._log.info("An earlier try has bought generation %s: going on with it", found.generation_id)
+        self._log.info("An earlier try has bought generation %s: going on with it", printable(found.generation_id))
         return found
 
     def make(self, request: GenerationRequest) -> Record:
@@ -89,11 +92,12 @@ class Purchase:
     def _note(self, record: Record) -> None:
         metrics.count("submitted")
         when = "" if record.estimated_time is None else f", ready in about {record.estimated_time:g} s"
-        self._log.info("Submitted generation %s%s", record.generation_id, when)
+        self._log.info("Submitted generation %s%s", printable(str(record.generation_id)), when)
         try:
             self._store.save(record)
         except Exception:  # it is bought, and known here: failing now would lose it
-            self._log.exception("Generation %s is bought, but could not be noted for a retry", record.generation_id)
+            shown = printable(str(record.generation_id))
+            self._log.exception("Generation %s is bought, but could not be noted for a retry", shown)
 
     def _judge_cut_off(self) -> None:
         if self._resubmit:
@@ -106,6 +110,7 @@ class Purchase:
         """Ask the service: a failed generation is over, and so is one that it does not know any more."""
         from airflow_provider_qwenimage.api.models import GenerationStatus
 
+        shown = printable(generation_id)
         try:
             if self._hook.get_task(generation_id).status is not GenerationStatus.FAILED:
                 return True
@@ -114,5 +119,10 @@ class Purchase:
             why = "has no images"
         except NotFoundError:
             why = "is not known to the service any more"
-        self._log.warning("Generation %s of an earlier try %s: submitting a new one", generation_id, why)
+        except (AuthenticationError, InvalidSettingsError):
+            raise
+        except QwenImageError as error:  # it is bought, and the wait bears with a service in trouble
+            self._log.warning("Generation %s could not be asked for, going on: %s", shown, error.message)
+            return True
+        self._log.warning("Generation %s of an earlier try %s: submitting a new one", shown, why)
         return False

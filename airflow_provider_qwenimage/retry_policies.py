@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
 
+from airflow_provider_qwenimage._compat import AirflowException
 from airflow_provider_qwenimage.api.errors import OverloadedError
 from airflow_provider_qwenimage.exceptions import FINAL
 
@@ -22,7 +23,8 @@ class QwenImageRetryPolicy(RetryPolicy):
 
         :param exception: what the try ended in.
         """
-        if isinstance(exception, FINAL):
+        judged = isinstance(exception, AirflowException)  # by an operator: one that is final never comes here
+        if isinstance(exception, FINAL) and not judged:
             return RetryDecision.fail(reason=f"{type(exception).__name__}: a retry can't help")
         if isinstance(exception, OverloadedError) and exception.retry_after:
             wait = timedelta(seconds=exception.retry_after)

@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_provider_qwenimage import metrics
+from airflow_provider_qwenimage.api.text import printable
 from airflow_provider_qwenimage.hooks import QwenImageHook
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
 
@@ -115,14 +116,14 @@ class QwenImageTaskTrigger(BaseTrigger):
         """Say what becomes of the generation when a user ends the task. Airflow 3.3 and later call this."""
         self.log.warning(
             "Stopped waiting: there is no cancel, generation %s goes on at the service and may be charged",
-            self.generation_id,
+            printable(self.generation_id),
         )
 
     async def _wait(self) -> dict[str, Any]:
         try:
             decision = await self._poll_until_decided()
         except Exception as error:  # an exception that left run() would fail the task without a word of ours
-            self.log.warning("Waiting for generation %s can't go on here", self.generation_id, exc_info=True)
+            self.log.warning("Waiting for generation %s can't go on here", printable(self.generation_id), exc_info=True)
             return self._event("error", type(error).__name__, "see the triggerer's log")
         return self._outcome(decision)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_qwenimage import metrics
 from airflow_provider_qwenimage._compat import AirflowException
+from airflow_provider_qwenimage.api.text import printable
 from airflow_provider_qwenimage.exceptions import for_airflow
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class WaitingTask:
     qwenimage_conn_id: str
     log: Any
     _stop: Event | None = None
+    _awaited: str | None = None
 
     if TYPE_CHECKING:
 
@@ -52,6 +54,11 @@ class WaitingTask:
         """Stop waiting at once. There is no cancel: the generation goes on at the service and may be charged."""
         if self._stop:
             self._stop.set()
+        if self._awaited:
+            self.log.warning(
+                "Stopped waiting: there is no cancel, generation %s goes on at the service and may be charged",
+                printable(self._awaited),
+            )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
         """Resume; if the trigger crashed or Airflow ended it, ask the service from here before giving up.
@@ -102,14 +109,17 @@ class WaitingTask:
         """
         from airflow_provider_qwenimage.api.waiting import Plan
 
-        self.log.info("The triggerer's wait for generation %s ended: %s", told.generation_id, told.summary)
+        self.log.info("The triggerer's wait for generation %s ended: %s", printable(told.generation_id), told.summary)
         return self.wait_here(Plan(told.generation_id, told.submitted_at, told.deadline, poll_interval=poll_interval))
 
     def _wait(self, plan: Plan) -> Generation:
         from airflow_provider_qwenimage.worker_wait import wait
 
-        self._stop = Event()
-        return wait(self.hook.get_settings(), plan, self._stop, self.log)
+        self._stop, self._awaited = Event(), plan.generation_id
+        try:
+            return wait(self.hook.get_settings(), plan, self._stop, self.log)
+        finally:
+            self._awaited = None
 
     def _failure(self, error: QwenImageError) -> QwenImageError:
         metrics.count("failed")

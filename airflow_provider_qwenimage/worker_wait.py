@@ -13,6 +13,7 @@ from airflow_provider_qwenimage.api.errors import QwenImageError
 from airflow_provider_qwenimage.api.models import Generation
 from airflow_provider_qwenimage.api.retrying import NO_RETRIES
 from airflow_provider_qwenimage.api.settings import Settings
+from airflow_provider_qwenimage.api.text import printable
 from airflow_provider_qwenimage.api.waiting import Decision, GiveUp, KeepWaiting, Plan, Waiting, timed_out
 
 SECONDS_BETWEEN_LINES = 60.0
@@ -31,7 +32,11 @@ def wait(settings: Settings, plan: Plan, stop: Event, log: Logger | Any) -> Gene
         while isinstance(decision, KeepWaiting):
             if decision.problem:
                 metrics.count("poll_error")
-                log.warning("Polling generation %s failed, going on: %s", plan.generation_id, decision.problem.message)
+                log.warning(
+                    "Polling generation %s failed, going on: %s",
+                    printable(plan.generation_id),
+                    decision.problem.message,
+                )
             progress.tell(time.time())
             if stop.wait(max(0.0, decision.until - time.time())):
                 raise timed_out(plan.generation_id, time.time() - plan.submitted_at, "the task was stopped")
@@ -56,7 +61,7 @@ class _Progress:
         plan = self._plan
         told = "no estimate" if plan.estimated_time is None else f"estimated {plan.estimated_time:.0f} s"
         waited = now - plan.submitted_at
-        self._log.info("Waiting for generation %s: %.0f s so far, %s", plan.generation_id, waited, told)
+        self._log.info("Waiting for generation %s: %.0f s so far, %s", printable(plan.generation_id), waited, told)
 
 
 def poll(client: QwenImageClient, generation_id: str) -> Generation | QwenImageError:

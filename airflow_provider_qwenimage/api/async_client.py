@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
@@ -14,10 +15,11 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_p
 from tenacity import AsyncRetrying
 
 from airflow_provider_qwenimage.api import wire
-from airflow_provider_qwenimage.api.errors import NotSentError, QwenImageError, ServiceError
+from airflow_provider_qwenimage.api.errors import InvalidSettingsError, NotSentError, QwenImageError, ServiceError
 from airflow_provider_qwenimage.api.models import Generation
 from airflow_provider_qwenimage.api.retrying import Retries
-from airflow_provider_qwenimage.api.settings import Settings
+from airflow_provider_qwenimage.api.rules import is_http_url
+from airflow_provider_qwenimage.api.settings import Settings, ca_bundle, check_certificates, is_https
 
 Answer = TypeVar("Answer")
 
@@ -30,6 +32,7 @@ class AsyncQwenImageClient:
     :param settings: address, key, time-outs.
     :param retries: when a call is sent again.
     :param sleep: waits between attempts, seconds.
+    :raises InvalidSettingsError: the environment names a proxy or CA bundle that can't be used.
     """
 
     def __init__(
@@ -41,8 +44,9 @@ class AsyncQwenImageClient:
     ) -> None:
         self.settings = settings
         self._retrying = AsyncRetrying(**(retries or Retries()).tenacity(), sleep=sleep)
-        self._proxy = select_proxy(settings.base_url, get_environ_proxies(settings.base_url))
-        self._tls = trusted_certificates() if settings.base_url.startswith("https:") else True
+        check_certificates(settings.base_url)
+        self._proxy = _proxy(settings.base_url)
+        self._tls = trusted_certificates() if is_https(settings.base_url) else True
         self._timeout = aiohttp.ClientTimeout(
             total=settings.connect_timeout + settings.read_timeout, sock_connect=settings.connect_timeout
         )
@@ -81,23 +85,51 @@ class AsyncQwenImageClient:
                 body += chunk
                 if len(body) > wire.MAX_REPLY_BYTES:
                     break
-            return wire.Reply(
-                response.status, bytes(body[: wire.MAX_REPLY_BYTES + 1]), response.headers.get("Retry-After")
-            )
+            cut, retry_after = bytes(body[: wire.MAX_REPLY_BYTES + 1]), response.headers.get("Retry-After")
+            return wire.Reply(response.status, cut, retry_after, self.settings.api_key)
+
+
+def _proxy(url: str) -> str | None:
+    proxy = select_proxy(url, get_environ_proxies(url))
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"
+    if proxy and not is_http_url(proxy):  # it may hold a password, so it is not shown
+        raise InvalidSettingsError("The proxy that the environment names is no http:// or https:// URL.")
+    return proxy
 
 
 @lru_cache(maxsize=1)
 def trusted_certificates() -> ssl.SSLContext:
     """Return a TLS context of the certificates that ``requests`` trusts; once per process, for it costs some 20 ms."""
-    place = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+    place = ca_bundle() or DEFAULT_CA_BUNDLE_PATH
     is_folder = os.path.isdir(place)
     return ssl.create_default_context(cafile=None if is_folder else place, capath=place if is_folder else None)
 
 
 def _as_error(call: wire.Call[Answer], error: BaseException, host: str) -> QwenImageError:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return NotSentError(
-            f"Could not connect to {host} for the {call.name}: {error.os_error.strerror or 'no reason given'}."
-        )
+    if isinstance(error, _NEVER_SENT):
+        return NotSentError(f"Could not connect to {host} for the {call.name}: {_reason(error)}.")
     what = "timed out" if isinstance(error, asyncio.TimeoutError) else "was lost"
     return ServiceError(f"The answer of {host} to the {call.name} {what}.")
+
+
+_NEVER_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.InvalidURL,
+)
+
+
+def _reason(error: BaseException) -> str:
+    """Name the cause in the words of the worker's client; the libraries' own hold addresses and layers."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not trusted"
+    if isinstance(error, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
+        return "the proxy can't be reached or refused"
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.InvalidURL):
+        return "its address, or the proxy's, can't be used"
+    unresolved = isinstance(getattr(error, "os_error", None), socket.gaierror)
+    return "the name can't be resolved" if unresolved else "connection refused or unreachable"

@@ -11,6 +11,18 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 PIECE = 64 * 1024
 
 
+class Session(requests.Session):
+    """A session to which a redirect is an answer like any other.
+
+    ``requests`` reads the whole body of a redirect, however long and slow, and trips over a target that is no URL,
+    even where it is told not to follow.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Say that the answer leads nowhere."""
+        return None
+
+
 def pieces(response: requests.Response, until: float) -> Iterator[bytes]:
     """Yield the body as it arrives, ``PIECE`` bytes at most at a time.
 

@@ -10,14 +10,14 @@ from typing import BinaryIO, TypeVar
 
 import requests
 from tenacity import Retrying
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NewConnectionError, ProxyError
 
 from airflow_provider_qwenimage.api import wire
-from airflow_provider_qwenimage.api.body import pieces
+from airflow_provider_qwenimage.api.body import Session, pieces
 from airflow_provider_qwenimage.api.errors import NotSentError, QwenImageError, ServiceError
 from airflow_provider_qwenimage.api.models import Generation, GenerationRequest, Submission
 from airflow_provider_qwenimage.api.retrying import Retries
-from airflow_provider_qwenimage.api.settings import Settings
+from airflow_provider_qwenimage.api.settings import Settings, check_certificates
 from airflow_provider_qwenimage.api.upload import MAX_UPLOAD_BYTES, InputImage, check_input, send
 
 Answer = TypeVar("Answer")
@@ -31,14 +31,16 @@ class QwenImageClient:
     :param settings: address, key, time-outs.
     :param retries: when a call is sent again; a create only if nothing can have been bought.
     :param sleep: waits between attempts, seconds.
+    :raises InvalidSettingsError: the environment names a CA bundle that is not there.
     """
 
     def __init__(
         self, settings: Settings, *, retries: Retries | None = None, sleep: Callable[[float], None] = time.sleep
     ) -> None:
+        check_certificates(settings.base_url)
         self.settings = settings
         self._retrying = Retrying(**(retries or Retries()).tenacity(), sleep=sleep)
-        self._session = requests.Session()
+        self._session = Session()
 
     def create_task(self, request: GenerationRequest) -> Submission:
         """Buy a generation.
@@ -97,7 +99,7 @@ class QwenImageClient:
         try:
             with self._connections(call) as session:
                 reply = self._exchange(session, call)
-        except requests.RequestException as error:
+        except (requests.RequestException, LocationParseError) as error:
             raise _as_error(call, error, self.settings.host) from error
         return wire.read(call, reply)
 
@@ -107,7 +109,7 @@ class QwenImageClient:
         if not call.buys:
             yield self._session
             return
-        with requests.Session() as session:
+        with Session() as session:
             yield session
 
     def _exchange(self, session: requests.Session, call: wire.Call[Answer]) -> wire.Reply:
@@ -121,7 +123,8 @@ class QwenImageClient:
             allow_redirects=False,  # a redirect would carry the key to another place
             stream=True,
         ) as response:
-            return wire.Reply(response.status_code, _body(response, until), response.headers.get("Retry-After"))
+            retry_after = response.headers.get("Retry-After")
+            return wire.Reply(response.status_code, _body(response, until), retry_after, settings.api_key)
 
 
 def _body(response: requests.Response, until: float) -> bytes:
@@ -134,24 +137,37 @@ def _body(response: requests.Response, until: float) -> bytes:
     return bytes(body[: wire.MAX_REPLY_BYTES + 1])
 
 
-def _as_error(call: wire.Call[Answer], error: requests.RequestException, host: str) -> QwenImageError:
+def _as_error(call: wire.Call[Answer], error: Exception, host: str) -> QwenImageError:
     if _never_sent(error):
         return NotSentError(f"Could not connect to {host} for the {call.name}: {_reason(error)}.")
     what = "timed out" if isinstance(error, requests.Timeout) else "was lost"
     return wire.lost_answer(call, ServiceError(f"The answer of {host} to the {call.name} {what}."))
 
 
-def _never_sent(error: requests.RequestException) -> bool:
+def _never_sent(error: Exception) -> bool:
     """Tell whether the error came before the first byte of the request left."""
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)):
+    if isinstance(error, _UNUSABLE):
         return True
     if isinstance(error, requests.exceptions.SSLError):
         return "CERTIFICATE_VERIFY_FAILED" in str(error)
     cause = error.args[0] if error.args else None
-    return isinstance(getattr(cause, "reason", cause), (NewConnectionError, ConnectTimeoutError))
+    cause = getattr(cause, "reason", cause)
+    if isinstance(cause, ProxyError):  # also for an answer that a proxy lost, after it took the request
+        cause = cause.original_error
+        if str(cause).startswith("Tunnel connection failed"):
+            return True
+    return isinstance(cause, (NewConnectionError, ConnectTimeoutError))
 
 
-def _reason(error: requests.RequestException) -> str:
+_UNUSABLE = (
+    requests.ConnectTimeout,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    LocationParseError,
+)
+
+
+def _reason(error: Exception) -> str:
     """Name the cause without the URL, object addresses and layers that libraries put around it."""
     if isinstance(error, requests.exceptions.SSLError):
         return "its certificate is not trusted"
@@ -159,4 +175,6 @@ def _reason(error: requests.RequestException) -> str:
         return "the proxy can't be reached or refused"
     if isinstance(error, requests.ConnectTimeout):
         return "no answer in time"
+    if isinstance(error, _UNUSABLE):
+        return "its address, or the proxy's, can't be used"
     return "the name can't be resolved" if "resolve" in str(error).lower() else "connection refused or unreachable"

@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from tenacity import Retrying, retry_if_exception
 
-from airflow_provider_qwenimage.api.body import pieces
+from airflow_provider_qwenimage.api.body import Session, pieces
 from airflow_provider_qwenimage.api.errors import (
     BrokenImageError,
     ImageDownloadError,
@@ -20,10 +20,11 @@ from airflow_provider_qwenimage.api.errors import (
     ImageGoneError,
     InvalidRequestError,
 )
-from airflow_provider_qwenimage.api.hosts import check_public
+from airflow_provider_qwenimage.api.hosts import PublicAdapter, check_public
 from airflow_provider_qwenimage.api.images import ImageFacts, inspect
 from airflow_provider_qwenimage.api.retrying import Retries
 from airflow_provider_qwenimage.api.rules import is_http_url, short
+from airflow_provider_qwenimage.api.settings import check_certificates
 from airflow_provider_qwenimage.api.wire import seconds_to_wait
 
 MAX_REDIRECTS = 5
@@ -87,7 +88,7 @@ class Downloader:
         file.truncate()
         until = time.monotonic() + self._time_limit
         try:
-            with requests.Session() as session, self._follow(session, url) as response:
+            with self._session() as session, self._follow(session, url) as response:
                 _check_status(response, url)
                 length, sha256 = self._copy(response, file, until)
         except requests.RequestException as error:
@@ -95,17 +96,23 @@ class Downloader:
         file.flush()
         return Downloaded(inspect(file), length, sha256)
 
+    def _session(self) -> requests.Session:
+        session = Session()
+        if self._public_only:
+            session.mount("http://", PublicAdapter())
+            session.mount("https://", PublicAdapter())
+        return session
+
     def _follow(self, session: requests.Session, url: str) -> requests.Response:
         """Get the URL, and where it redirects to; each address is judged before it is called."""
         for _ in range(MAX_REDIRECTS + 1):
             if self._public_only:
                 check_public(url)
             response = self._get(session, url)
-            target = session.get_redirect_target(response)
-            if target is None:
+            if not response.is_redirect:
                 return response
             response.close()
-            url = urljoin(url, target)
+            url = _target(response, url)
             if not is_http_url(url):
                 raise ImageGoneError(
                     f"The image's URL redirects to something that is no http:// or https:// URL: {short(url)}."
@@ -113,6 +120,7 @@ class Downloader:
         raise requests.TooManyRedirects
 
     def _get(self, session: requests.Session, url: str) -> requests.Response:
+        check_certificates(url)
         request = session.prepare_request(requests.Request("GET", url))
         request.url = url  # requests decodes some escapes in a URL, and a signature may cover them as they are
         environment = session.merge_environment_settings(url, {}, True, None, None)
@@ -127,6 +135,15 @@ class Downloader:
             digest.update(piece)
             file.write(piece)
         return length, digest.hexdigest()
+
+
+def _target(response: requests.Response, url: str) -> str:
+    """Return where an answer redirects to; it may be no URL at all."""
+    target = response.headers["Location"].encode("latin-1").decode(errors="replace")  # most send UTF-8
+    try:
+        return urljoin(url, target)
+    except ValueError:
+        return target
 
 
 def shown(url: str) -> str:

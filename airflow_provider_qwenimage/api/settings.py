@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ from airflow_provider_qwenimage.api.rules import is_http_url, short
 from airflow_provider_qwenimage.api.wire import DEFAULT_BASE_URL
 
 LONGEST_TIMEOUT = 86_400
+CA_BUNDLE_NAMES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,23 @@ class Settings:
     def host(self) -> str:
         """The service's host, for messages."""
         return urlsplit(self.base_url).netloc.rpartition("@")[2]
+
+
+def is_https(url: str) -> bool:
+    """Tell whether calls to ``url`` are encrypted."""
+    return urlsplit(url).scheme == "https"
+
+
+def ca_bundle() -> str | None:
+    """Return the file or folder of trusted certificates that the environment names, as ``requests`` reads it."""
+    return next(filter(None, map(os.environ.get, CA_BUNDLE_NAMES)), None)
+
+
+def check_certificates(url: str) -> None:
+    """Refuse a CA bundle that is not there, before anything is sent to ``url``.
+
+    :raises InvalidSettingsError: it is not there.
+    """
+    place = ca_bundle()
+    if place and is_https(url) and not os.path.exists(place):
+        raise InvalidSettingsError(f"There is no CA bundle at {place}, which {' or '.join(CA_BUNDLE_NAMES)} names.")

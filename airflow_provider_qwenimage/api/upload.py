@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import requests
 
+from airflow_provider_qwenimage.api.body import Session, pieces
 from airflow_provider_qwenimage.api.errors import BrokenImageError, InvalidRequestError, UploadError
 from airflow_provider_qwenimage.api.images import inspect
 from airflow_provider_qwenimage.api.models import UploadForm
@@ -54,20 +56,32 @@ def send(form: UploadForm, image: InputImage, timeout: tuple[float, float]) -> s
     """
     image.file.seek(0)
     try:
-        response = requests.post(
-            form.url,
-            data=list(form.fields.items()),
-            files={"file": (image.name, image.file, image.content_type)},
-            timeout=timeout,
-            allow_redirects=False,
-        )
+        with (
+            Session() as session,
+            session.post(
+                form.url,
+                data=list(form.fields.items()),
+                files={"file": (image.name, image.file, image.content_type)},
+                timeout=timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
+            words = _start_of(response)
     except requests.RequestException as error:
         raise UploadError("The connection to the service's image storage failed.") from error
     if response.status_code not in (200, 201, 204):
-        words = printable(response.text)
         raise UploadError(
             "The service's image storage refused the image.",
             http_status=response.status_code,
             service_message=words or None,
         )
     return form.image_url
+
+
+def _start_of(response: requests.Response) -> str:
+    """Return what arrives first of an answer: it tells why, and nobody knows how much there is to come."""
+    try:
+        return printable(next(pieces(response, time.monotonic()), b"").decode(errors="replace"))
+    except requests.RequestException:
+        return ""  # the status has been read, and decides

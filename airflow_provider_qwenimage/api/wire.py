@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
@@ -66,11 +66,16 @@ class Call(Generic[Answer]):
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer as it came; ``body`` holds at most ``MAX_REPLY_BYTES + 1`` bytes."""
+    """An HTTP answer as it came.
+
+    :param body: at most ``MAX_REPLY_BYTES + 1`` bytes.
+    :param secret: the API key, which must not get into an error text if the service repeats it.
+    """
 
     status: int
     body: bytes
     retry_after: str | None = None
+    secret: str = field(default="", repr=False)
 
 
 def create(request: GenerationRequest) -> Call[Submission]:
@@ -194,7 +199,7 @@ def _refusal(call: Call[Any], reply: Reply, envelope: dict[str, Any], now: datet
     words = words if isinstance(words, str) else ""
     facts: dict[str, Any] = {
         "http_status": reply.status,
-        "service_message": words or None,
+        "service_message": (words.replace(reply.secret, "***") if reply.secret else words) or None,
         "retry_after": seconds_to_wait(reply.retry_after, now),
     }
     if reply.status in (429, 503):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qwenimage import metrics
@@ -18,9 +20,10 @@ from airflow_provider_qwenimage.fields import (
     the_one,
 )
 from airflow_provider_qwenimage.hooks import DEFAULT_TIMEOUT, MAX_UPLOAD_BYTES
-from airflow_provider_qwenimage.links import QwenImageResultLink, publish
+from airflow_provider_qwenimage.links import SAVED_LINKS, publish
 from airflow_provider_qwenimage.operators.submitting import SUBMIT_FIELDS, SubmittingOperator
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
+from airflow_provider_qwenimage.saving.names import check_file_name
 from airflow_provider_qwenimage.waits import WaitingTask, time_limit
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
     :param embed_metadata: whether prompt, model and generation id are written into the image as XMP.
     :param max_upload_bytes: longest input image that is accepted.
     :param deferrable: wait in the triggerer, without a worker slot.
-    :param timeout: seconds from submission until waiting ends.
+    :param timeout: seconds, or a timedelta, from submission until waiting ends.
     :param poll_interval: fixed seconds between polls; None for intervals that follow the service's estimate.
     :raises GenerationFailedError: the service gave up on the generation.
     :raises GenerationTimeoutError: the time is over.
@@ -69,7 +72,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
     """
 
     template_fields: Sequence[str] = (*SUBMIT_FIELDS, "image", "output_path", "file_name")
-    operator_extra_links = (QwenImageResultLink(),)
+    operator_extra_links = SAVED_LINKS
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         embed_metadata: bool = False,
         max_upload_bytes: int = MAX_UPLOAD_BYTES,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float | timedelta = DEFAULT_TIMEOUT,
         poll_interval: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -115,7 +118,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         self.embed_metadata = embed_metadata
         self.max_upload_bytes = max_upload_bytes
         self.deferrable = deferrable
-        self.timeout = timeout
+        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         self.poll_interval = poll_interval
         self._check_arguments()
 
@@ -155,13 +158,12 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
             generation_id, submitted_at = ti.xcom_pull(key="generation_id", **mine), asked.get("submitted_at")
         if not generation_id:
             return None
-        plan = self._plan(generation_id, submitted_at or time.time())
+        submitted_at = submitted_at or time.time()
+        plan = self._plan(generation_id, submitted_at, tried_at=submitted_at)
         return self._finish(context, asked, self.wait_here(plan), plan.submitted_at)
 
     def _checked_request(self) -> tuple[GenerationRequest, str | None]:
         """Check all arguments before anything is sent; return the request, and the input image if it is a file."""
-        from airflow_provider_qwenimage.saving.names import check_file_name
-
         fields = self.request_fields()
         image = the_one("image", self.image)
         _check_one_image(image, none_if_empty(fields["image_urls"]))
@@ -170,8 +172,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         request = build_request(**fields)
         if none_if_empty(self.output_path) is not None:
             check_output_path(self.output_path)
-            with airflow_errors():
-                check_file_name(self.file_name, request.num_outputs)
+            check_file_name(self.file_name, request.num_outputs)
         return request, None if is_http_url(image) else image
 
     def _bought(self, context: Context, request: GenerationRequest, image: str | None) -> Record:
@@ -186,10 +187,19 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
             record = purchase.make(request)
         return record
 
-    def _plan(self, generation_id: str, submitted_at: float, estimated_time: float | None = None) -> Plan:
+    def _plan(
+        self,
+        generation_id: str,
+        submitted_at: float,
+        estimated_time: float | None = None,
+        *,
+        tried_at: float | None = None,
+    ) -> Plan:
+        """Bound the wait: ``timeout`` runs from submission, over all tries, and ``execution_timeout`` for each try."""
         from airflow_provider_qwenimage.api.waiting import Plan
 
-        deadline = submitted_at + time_limit(self.timeout, self.execution_timeout)
+        tried_at = time.time() if tried_at is None else tried_at
+        deadline = min(submitted_at + self.timeout, tried_at + time_limit(inf, self.execution_timeout))
         return Plan(generation_id, submitted_at, deadline, estimated_time, self.poll_interval)
 
     def _finish(
@@ -199,7 +209,8 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         seconds = round(time.time() - submitted_at, 1)
         metrics.timing("generation_seconds", seconds)
         publish(self, context, generation.result_urls[0])
-        facts = {"prompt": asked.get("prompt"), "model_id": asked.get("model_id"), "seconds": seconds}
+        facts = {name: asked.get(name) for name in ("prompt", "model_id")}
+        facts |= {"seconds": seconds, "generation_id": generation.generation_id}
         records = self._delivered(context, generation, facts)
         self._check_count(len(records), asked.get("num_outputs", 1), generation.generation_id)
         metrics.count("succeeded")
@@ -208,6 +219,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
     def _delivered(self, context: Context, generation: Generation, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
         from airflow_provider_qwenimage.api.download import Downloader
         from airflow_provider_qwenimage.saving.images import Delivery, deliver, not_saved
+        from airflow_provider_qwenimage.saving.names import file_safe
 
         output_path = none_if_empty(self.output_path)
         if output_path is None:
@@ -215,7 +227,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         delivery = Delivery(
             folder=object_storage_path(check_output_path(output_path)),
             file_name=self.file_name,
-            generation_id=generation.generation_id,
+            generation_id=file_safe(generation.generation_id),
             downloader=Downloader(public_only=not self.hook.is_private_service()),
             facts=facts,
             sidecar=self.sidecar,
@@ -241,6 +253,8 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
             raise_invalid("aspect_ratio is for text-to-image only: leave it out when image is given.")
         if self.output_path is not None and is_literal(self.output_path):
             check_output_path(self.output_path)
+        if is_literal(self.file_name):
+            check_file_name(self.file_name)
 
 
 def _check_one_image(image: Any, image_urls: Any) -> None:

@@ -9,6 +9,7 @@ from string import Formatter
 from urllib.parse import urlsplit
 
 from airflow_provider_qwenimage.api.errors import InvalidRequestError
+from airflow_provider_qwenimage.exceptions import airflow_errors
 
 PLACEHOLDERS = ("generation_id", "index", "ext", "sha256")
 
@@ -21,12 +22,28 @@ def fill_in(template: str, *, generation_id: str, index: int, ext: str, digest: 
     return inside(template.format(generation_id=generation_id, index=index, ext=ext, sha256=digest))
 
 
+def file_safe(generation_id: str) -> str:
+    """Return a generation id as a part of a file name: itself, or a digest of one that could lead elsewhere.
+
+    The service chooses it, after the purchase: refusing a strange one would lose an image that is paid for.
+    """
+    if re.fullmatch(r"\w[\w.-]{0,127}", generation_id, re.ASCII):
+        return generation_id
+    return sha256(generation_id.encode()).hexdigest()[:32]
+
+
 def check_file_name(template: str, images: int = 1) -> None:
     """Check a name template before anything is fetched or bought.
 
     :param images: how many images will be named with it.
     :raises InvalidRequestError: an unknown placeholder, a name that leaves the folder, or one for several images.
+        Not retried by Airflow.
     """
+    with airflow_errors():
+        _check(template, images)
+
+
+def _check(template: str, images: int) -> None:
     if not isinstance(template, str):
         raise InvalidRequestError(
             f"file_name must be a text such as '{{generation_id}}_{{index}}.{{ext}}', not {template!r}."

@@ -21,11 +21,12 @@ from airflow_provider_qwenimage._compat import (
     PokeReturnValue,
     conf,
 )
+from airflow_provider_qwenimage.api.text import printable
 from airflow_provider_qwenimage.exceptions import for_airflow
 from airflow_provider_qwenimage.fields import number_or_none, required_text
 from airflow_provider_qwenimage.hooks import DEFAULT_TIMEOUT, QwenImageHook
 from airflow_provider_qwenimage.lineage import GenerationLineage
-from airflow_provider_qwenimage.links import QwenImageResultLink, publish
+from airflow_provider_qwenimage.links import RESULT_LINKS, publish
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
 from airflow_provider_qwenimage.waits import WaitingTask, time_limit
 
@@ -56,7 +57,7 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
     """
 
     template_fields = ("generation_id", "estimated_time", "qwenimage_conn_id")
-    operator_extra_links = (QwenImageResultLink(),)
+    operator_extra_links = RESULT_LINKS
     ui_color = "#e8e4fa"
 
     def __init__(
@@ -96,7 +97,8 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
             # Airflow 2.11 guards execute() against being called by anything but the task runner, a subclass included.
             return unwrap(BaseSensorOperator.execute)(self, context)
         except AirflowSensorTimeout as error:
-            raise self._timed_out(time.time() - started) from error
+            with self._soft_or_never_failing():
+                raise self._timed_out(time.time() - started) from error
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once. A poll that fails but may work later is logged and counts as "not yet"."""
@@ -113,7 +115,9 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
         if isinstance(found, Done):
             return PokeReturnValue(is_done=True, xcom_value=self._urls(context, found.generation))
         if found.problem:
-            self.log.warning("Polling generation %s failed, going on: %s", generation_id, found.problem.message)
+            self.log.warning(
+                "Polling generation %s failed, going on: %s", printable(generation_id), found.problem.message
+            )
         return PokeReturnValue(is_done=False)
 
     def execute_complete(self, context: Context, event: Any = None) -> list[str]:
@@ -156,7 +160,7 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
         metrics.count("succeeded")
         self.finished_generation = generation.generation_id
         publish(self, context, generation.result_urls[0])
-        self.log.info("Generation %s has %d image(s)", generation.generation_id, len(generation.result_urls))
+        self.log.info("Generation %s has %d image(s)", printable(generation.generation_id), len(generation.result_urls))
         return list(generation.result_urls)
 
     def _timed_out(self, waited: float) -> Exception:
@@ -166,12 +170,11 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
 
     @contextmanager
     def _soft_or_never_failing(self) -> Iterator[None]:
-        """Skip where poke mode would: Airflow's own rule for resumed sensors differs from version to version."""
+        """Skip alike in every mode, also when the time is over: Airflow's own rules differ by mode and version."""
         try:
             yield
         except (AirflowFailException, AirflowSensorTimeout) as error:
-            # never_fail is about polls that raise: with it, Airflow's own sensors still fail when their time is over.
-            if self.soft_fail or (self.never_fail and not isinstance(error, AirflowSensorTimeout)):
+            if self.soft_fail or self.never_fail:
                 setting = "soft_fail" if self.soft_fail else "never_fail"
                 raise AirflowSkipException(f"Skipping, since {setting} is set: {error}") from error
             raise

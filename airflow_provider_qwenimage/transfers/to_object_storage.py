@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qwenimage._compat import BaseOperator, object_storage_path
-from airflow_provider_qwenimage.exceptions import airflow_errors
 from airflow_provider_qwenimage.fields import check_output_path, is_literal, none_if_empty, raise_invalid, text_list
 from airflow_provider_qwenimage.hooks import QwenImageHook
-from airflow_provider_qwenimage.links import QwenImageResultLink, publish
+from airflow_provider_qwenimage.links import SAVED_LINKS, publish
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
+from airflow_provider_qwenimage.saving.names import check_file_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ class QwenImageToObjectStorageOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("result_urls", "output_path", "file_name", "generation_id", "qwenimage_conn_id")
-    operator_extra_links = (QwenImageResultLink(),)
+    operator_extra_links = SAVED_LINKS
     ui_color = "#e8e4fa"
 
     def __init__(
@@ -61,16 +61,17 @@ class QwenImageToObjectStorageOperator(BaseOperator):
         self.qwenimage_conn_id = qwenimage_conn_id
         if is_literal(output_path):
             check_output_path(output_path)
+        if is_literal(file_name):
+            check_file_name(file_name)
 
     def execute(self, context: Context) -> list[str]:
         """Save; see the class."""
         from airflow_provider_qwenimage.api.download import Downloader
         from airflow_provider_qwenimage.saving.images import Delivery, deliver
-        from airflow_provider_qwenimage.saving.names import check_file_name, generation_of
+        from airflow_provider_qwenimage.saving.names import generation_of
 
         urls = _checked_urls(self.result_urls)
-        with airflow_errors():
-            check_file_name(self.file_name, len(urls))
+        check_file_name(self.file_name, len(urls))
         delivery = Delivery(
             folder=object_storage_path(check_output_path(self.output_path)),
             file_name=self.file_name,

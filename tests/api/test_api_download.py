@@ -1,0 +1,413 @@
+"""Images are fetched whole or not at all, with their URLs unchanged and without the API key."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from api_servers import KEY, NAME, Authority, Proxy, Server, closed_port, http
+from PIL import Image
+
+from airflow_provider_qwenimage.api.download import Downloader, shown
+from airflow_provider_qwenimage.api.errors import (
+    BrokenImageError,
+    ImageDownloadError,
+    ImageError,
+    ImageGoneError,
+    InvalidRequestError,
+    InvalidSettingsError,
+)
+from airflow_provider_qwenimage.api.images import inspect
+from airflow_provider_qwenimage.api.models import GenerationRequest
+from airflow_provider_qwenimage.api.retrying import NO_RETRIES, Retries
+from airflow_provider_qwenimage.emulator import Emulator
+
+
+def png() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 9), (200, 30, 30)).save(file, "PNG")
+    return file.getvalue()
+
+
+PNG = png()
+IMAGE = http(200, PNG, Content_Type="image/png")
+
+
+@pytest.fixture
+def fetch() -> Callable[..., Any]:
+    """Fetch a URL: what was downloaded, the file's bytes, and the waits between attempts."""
+
+    def act(url: str, **options: Any) -> tuple[Any, bytes, list[float]]:
+        sleeps: list[float] = []
+        file = io.BytesIO(b"what was there before, longer than the image" * 1000)
+        downloaded = Downloader(sleep=sleeps.append, timeout=5, **options).fetch(url, file)
+        return downloaded, file.getvalue(), sleeps
+
+    return act
+
+
+@pytest.fixture
+def urls(emulator: Emulator, connect: Any) -> list[str]:
+    """Two results of one generation."""
+    client = connect(emulator.url)
+    submission = client.create_task(GenerationRequest(prompt="a lighthouse", num_outputs=2))
+    return list(client.get_task(submission.generation_id).result_urls)
+
+
+def failed(act: Callable[..., Any], *arguments: Any, **options: Any) -> ImageError:
+    with pytest.raises(ImageError) as caught:
+        act(*arguments, **options)
+    assert "already paid for" in str(caught.value)
+    return caught.value
+
+
+def image_requests(emulator: Emulator) -> int:
+    return emulator.report()["requests"]["image"]
+
+
+# From the emulator
+
+
+def test_an_image_is_fetched(emulator: Emulator, urls: list[str], fetch: Any) -> None:
+    """Its bytes, their number, their SHA-256 and the image's facts are right; nothing of the old file is left."""
+    for url in urls:
+        downloaded, content, sleeps = fetch(url)
+        assert downloaded.bytes == len(content)
+        assert downloaded.sha256 == hashlib.sha256(content).hexdigest()
+        assert downloaded.facts == inspect(io.BytesIO(content))
+        with Image.open(io.BytesIO(content)) as picture:
+            assert (downloaded.facts.width, downloaded.facts.height) == picture.size
+        assert sleeps == []
+    assert emulator.report()["images_served"] == 2
+
+
+def test_no_key_and_the_url_unchanged(emulator: Emulator, urls: list[str], fetch: Any) -> None:
+    """The image host sees a plain GET with the signature as it was, and no API key."""
+    fetch(urls[0])
+    entry = emulator.requests()[-1]
+    assert entry["method"] == "GET"
+    assert not entry["api_key_present"]
+    assert f"{emulator.url}{entry['path']}?{entry['query']}" == urls[0]
+    assert KEY not in str(entry["headers"])
+    assert emulator.report()["violations"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        ("truncated_image", {}),
+        ("truncated_image", {"keep": 0}),
+        ("truncated_image", {"keep": 0.99}),
+        ("mislabelled", {"actual": "html"}),
+        ("truncated", {}),
+        ("close_before", {}),
+        ("close_after", {}),
+        ("html", {"status": 200}),
+        *[("http_error", {"status": status}) for status in (500, 502, 503, 504, 429, 408, 425)],
+    ],
+)
+def test_what_may_mend_is_tried_again(
+    emulator: Emulator, urls: list[str], fetch: Any, kind: str, parameters: dict[str, Any]
+) -> None:
+    """After three broken downloads the fourth is whole, and nothing of them is left in the file."""
+    emulator.plan("image", kind, times=3, **parameters)
+    downloaded, content, sleeps = fetch(urls[0])
+    assert downloaded.sha256 == hashlib.sha256(content).hexdigest()
+    assert inspect(io.BytesIO(content)) == downloaded.facts
+    assert (image_requests(emulator), len(sleeps)) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "expected"),
+    [
+        ("truncated_image", {}, BrokenImageError),
+        ("mislabelled", {"actual": "html"}, BrokenImageError),
+        ("truncated", {}, ImageDownloadError),
+        ("close_before", {}, ImageDownloadError),
+        ("http_error", {"status": 500}, ImageDownloadError),
+    ],
+)
+def test_attempts_come_to_an_end(
+    emulator: Emulator, urls: list[str], fetch: Any, kind: str, parameters: dict[str, Any], expected: type
+) -> None:
+    """The last error is raised, and says that the image can be fetched again for free."""
+    emulator.plan("image", kind, times=10, **parameters)
+    error = failed(fetch, urls[0], retries=Retries(attempts=3))
+    assert type(error) is expected
+    assert error.retry_safe
+    assert image_requests(emulator) == 3
+
+
+def test_a_mislabelled_image_is_known_by_its_content(emulator: Emulator, urls: list[str], fetch: Any) -> None:
+    """A PNG that is served as JPEG is a PNG."""
+    emulator.plan("image", "mislabelled", actual="png")
+    assert urls[0].partition("?")[0].endswith(".jpeg")
+    assert fetch(urls[0])[0].facts.format.extension == "png"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+def test_a_url_that_is_gone_is_not_tried_again(emulator: Emulator, urls: list[str], fetch: Any, status: int) -> None:
+    """One request; the error gives the status and advice."""
+    emulator.plan("image", "http_error", status=status, times=10)
+    error = failed(fetch, urls[0])
+    assert type(error) is ImageGoneError
+    assert error.http_status == status
+    assert "save images soon" in str(error)
+    assert image_requests(emulator) == 1
+
+
+def test_a_changed_signature_is_gone(emulator: Emulator, urls: list[str], fetch: Any) -> None:
+    """The emulator's signature check answers 403."""
+    assert type(failed(fetch, urls[0] + "0")) is ImageGoneError
+
+
+def test_retry_after_is_honoured(emulator: Emulator, urls: list[str], fetch: Any) -> None:
+    """An image host may ask for patience too."""
+    emulator.plan("image", "http_error", status=503, retry_after=7)
+    assert fetch(urls[0])[2] == [7]
+
+
+def test_a_slow_image_ends_at_the_time_limit(emulator: Emulator, urls: list[str], fetch: Any) -> None:
+    """Bytes that keep coming do not keep a download alive beyond its limit."""
+    emulator.plan("image", "slow", bytes=10, pause=0.05)
+    start = time.monotonic()
+    error = failed(fetch, urls[0], time_limit=0.3, retries=NO_RETRIES)
+    assert 0.3 <= time.monotonic() - start < 2
+    assert type(error) is ImageDownloadError
+    assert "no answer in time" in error.message
+
+
+def test_an_image_that_is_too_long(emulator: Emulator, urls: list[str], fetch: Any) -> None:
+    """It is cut off as soon as it is, with or without a length told beforehand."""
+    size = fetch(urls[0])[0].bytes
+    assert fetch(urls[0], max_bytes=size)[0].bytes == size
+    error = failed(fetch, urls[0], max_bytes=size - 1, retries=NO_RETRIES)
+    assert type(error) is BrokenImageError
+    assert f"longer than {size - 1:,} bytes" in error.message
+    for chunked in (False, True):
+        emulator.plan("image", "oversized", bytes=5_000_000, chunked=chunked)
+        assert "longer than 100,000 bytes" in failed(fetch, urls[0], max_bytes=100_000, retries=NO_RETRIES).message
+
+
+def test_several_threads_at_once(emulator: Emulator, urls: list[str]) -> None:
+    """One downloader serves many threads, each with its own connection and retries."""
+    emulator.plan("image", "http_error", status=500, probability=0.2)
+    emulator.plan("image", "truncated_image", probability=0.2)
+    sleeps: list[float] = []
+    downloader = Downloader(sleep=sleeps.append, retries=Retries(attempts=50))
+
+    def one(number: int) -> tuple[str, str]:
+        file = io.BytesIO()
+        url = urls[number % 2]
+        downloaded = downloader.fetch(url, file)
+        assert hashlib.sha256(file.getvalue()).hexdigest() == downloaded.sha256
+        return url, downloaded.sha256
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(one, range(40)))
+    assert len(set(found)) == 2
+    assert image_requests(emulator) == 40 + len(sleeps)
+
+
+# From servers that go further
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_redirects_are_followed(fetch: Any, count: int) -> None:
+    """A CDN may send us on, up to five times; to other hosts and relative too."""
+    with Server(IMAGE) as cdn:
+        hops = [http(302, b"moved", Location=f"/{number}") for number in range(count - 1)]
+        with Server(*hops, http(302, b"moved", Location=f"{cdn.url}/last?x=%2F")) as server:
+            assert fetch(server.url, retries=NO_RETRIES)[1] == PNG
+            assert len(server.requests) == count
+        assert cdn.requests[0].startswith(b"GET /last?x=%2F HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_every_kind_of_redirect(fetch: Any, status: int) -> None:
+    """All of them mean the same for a GET."""
+    with Server(http(status, b"", Location="/there"), IMAGE) as server:
+        assert fetch(server.url, retries=NO_RETRIES)[1] == PNG
+
+
+def test_redirects_in_a_circle(fetch: Any) -> None:
+    """The sixth redirect is one too many."""
+    with Server(http(302, b"", Location="/again")) as server:
+        error = failed(fetch, server.url, retries=NO_RETRIES)
+        assert type(error) is ImageDownloadError
+        assert "more than 5 redirects" in error.message
+        assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://[",
+        "http://a..b/",
+        "gopher://x/",
+        "file:///etc/passwd",
+        "http://",
+        "http://h:99999/",
+        "\xff\xfe",
+        "",
+        "//",
+    ],
+)
+def test_redirects_to_nowhere(fetch: Any, target: str) -> None:
+    """A target that is no URL ends in an error of ours."""
+    with Server(http(302, b"", Location=target)) as server:
+        failed(fetch, server.url, retries=NO_RETRIES)
+
+
+def test_a_redirect_without_end(fetch: Any) -> None:
+    """The body of a redirect is not waited for."""
+
+    def endless(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /there\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b"x" * 100)
+            if server.wait(0.05):
+                break
+
+    with Server(endless, IMAGE) as server:
+        start = time.monotonic()
+        assert fetch(server.url, retries=NO_RETRIES)[1] == PNG
+        assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    "target", ["/a/b.png?X-Sig=a%2Bb%2F%3D&x=~%7E&y=1+2&z=%20&&empty=&%41=b;c#part", "/%7Euser/a%20b/./c.png?q"]
+)
+def test_urls_are_used_unchanged(fetch: Any, target: str) -> None:
+    """A signature covers the query string as it is written, so no escape is touched."""
+    with Server(IMAGE) as server:
+        fetch(server.url + target)
+        sent = server.requests[0].split(b" ")[1].decode()
+        assert sent == target.partition("#")[0]
+
+
+def test_a_body_without_a_length_that_breaks_off(fetch: Any) -> None:
+    """It looks complete to HTTP, and is found out by its content."""
+    with Server(b"HTTP/1.1 200 OK\r\n\r\n" + PNG[:-5], b"HTTP/1.1 200 OK\r\n\r\n" + PNG) as server:
+        assert fetch(server.url)[1] == PNG
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("status", [201, 204, 206, 304])
+def test_only_200_is_an_image(fetch: Any, status: int) -> None:
+    """Part of an image is none."""
+    with Server(http(status, b"" if status in {204, 304} else PNG)) as server:
+        error = failed(fetch, server.url, retries=NO_RETRIES)
+        assert (type(error), error.http_status) == (ImageDownloadError, status)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"rubbish\r\n\r\n",
+        http(200, b"x", Content_Encoding="gzip"),
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+    ],
+)
+def test_broken_http(fetch: Any, answer: bytes) -> None:
+    """Whatever comes, it ends in an error of ours."""
+    with Server(answer) as server:
+        assert failed(fetch, server.url, retries=NO_RETRIES).retry_safe
+
+
+def test_nobody_there(fetch: Any) -> None:
+    """A refused connection is tried again, then told."""
+    error = failed(fetch, f"http://127.0.0.1:{closed_port()}/x.png?X-Sig=secret", retries=Retries(attempts=2))
+    assert type(error) is ImageDownloadError
+    assert "/x.png" in error.message
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "x.png", "/tmp/x.png", "ftp://host/x.png", "s3://b/x", "http://", "http://a..b/x", None]
+)
+def test_what_is_no_url_is_refused(fetch: Any, url: Any) -> None:
+    """Nothing is sent for it."""
+    with pytest.raises(InvalidRequestError, match="http:// or https://"):
+        fetch(url)
+
+
+def test_urls_are_shown_without_secrets() -> None:
+    """Signatures and logins do not get into logs."""
+    assert shown("https://user:word@cdn.example:8443/a/b.jpeg?X-Sig=c#d") == "https://cdn.example:8443/a/b.jpeg"
+
+
+def test_images_come_through_the_proxy(fetch: Any, environment: Any) -> None:
+    """Proxies of the environment hold for the image host too."""
+    with Proxy(IMAGE) as proxy:
+        environment(http_proxy=proxy.url)
+        assert fetch(f"http://{NAME}/x.png?a=%2F~")[1] == PNG
+        assert proxy.requests[0].startswith(f"GET http://{NAME}/x.png?a=%2F~ HTTP/1.1\r\n".encode())
+
+
+def test_images_over_tls(fetch: Any, environment: Any, authority: Authority) -> None:
+    """CA bundles of the environment hold for the image host too, and nothing is fetched without trust."""
+    with Server(IMAGE, tls=authority.server) as server:
+        environment()
+        assert type(failed(fetch, server.url, retries=NO_RETRIES)) is ImageDownloadError
+        environment(REQUESTS_CA_BUNDLE=str(authority.bundle))
+        assert fetch(server.url)[1] == PNG
+        assert len(server.requests) == 1
+
+
+def test_a_bundle_that_is_not_there(fetch: Any, environment: Any, authority: Authority) -> None:
+    """A wrong path is an error of ours as well."""
+    environment(REQUESTS_CA_BUNDLE="/nowhere/none.pem")
+    with Server(IMAGE, tls=authority.server) as server, pytest.raises(InvalidSettingsError, match=r"none\.pem"):
+        fetch(server.url, retries=NO_RETRIES)
+
+
+def test_a_full_disk_is_not_blamed_on_the_network(urls: list[str], fetch: Any) -> None:
+    """An error of the file is not an error of the download, and is not tried again."""
+
+    class Full(io.BytesIO):
+        def write(self, _: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        Downloader(sleep=lambda _: None).fetch(urls[0], Full())
+
+
+def test_memory_is_constant(tmp_path: Any) -> None:
+    """60 MB go through with a few pieces in memory at a time."""
+    piece = os.urandom(1 << 20)
+    pieces = 60
+
+    def large(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(piece) * pieces + 4))
+        connection.sendall(b"\xff\xd8\xff\xe0")
+        for _ in range(pieces):
+            connection.sendall(piece)
+
+    with Server(large) as server, (tmp_path / "image").open("w+b") as file:
+        tracemalloc.start()
+        try:
+            with pytest.raises(BrokenImageError):
+                Downloader(retries=NO_RETRIES).fetch(server.url, file)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert file.seek(0, io.SEEK_END) == len(piece) * pieces + 4
+    assert peak < 3_000_000
+
+
+def test_no_thread_is_left_behind(urls: list[str], fetch: Any) -> None:
+    """A download is done where it is called."""
+    before = threading.active_count()
+    fetch(urls[0])
+    assert threading.active_count() <= before
