@@ -1,0 +1,35 @@
+# Thin on purpose: what a command does is in scripts/. `make help` lists them.
+# PYTHON=python3.12 make ... selects the interpreter (any of 3.10 to 3.13; default: python3).
+# ARGS="..." is passed on, to pytest for test and check.
+
+.PHONY: help demo up test check lint format lock clean install
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/'
+
+demo: ## makes an image with a DAG in a real Airflow: on an emulator, or on the service if PIXWITH_API_KEY is set
+	@bash scripts/run.sh demo
+
+up: ## a whole Airflow with its web interface, the example DAGs and the connection; Ctrl-C ends it
+	@bash scripts/run.sh up
+
+test: ## everything: lint, types, the built wheel tested on Airflow 3.3.2 and 2.11.2
+	@bash scripts/run.sh test $(ARGS)
+
+check: ## the quick part: lint, types and the tests that need no running Airflow, on the source tree
+	@bash scripts/run.sh check $(ARGS)
+
+lint: ## ruff and mypy
+	@bash scripts/run.sh lint
+
+format: ## lets ruff put the code in order
+	@bash scripts/run.sh lint --fix
+
+install: ## only makes or renews .venv
+	@bash scripts/run.sh envs
+
+lock: ## renews constraints/
+	@bash scripts/run.sh lock
+
+clean: ## removes what the other commands made, .venv too
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
