@@ -54,7 +54,6 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "task-decorators": [{"name": "qwenimage", "class-name": f"{MODULE}.decorators.qwenimage_task"}],
         "extra-links": [f"{MODULE}.links.QwenImageResultLink", f"{MODULE}.links.QwenImageImagesLink"],
-        "plugins": [{"name": "qwenimage", "plugin-class": f"{MODULE}.ui.plugin.QwenImagePlugin"}],
     }
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qwenimage._compat import BaseSensorOperator, PokeReturnValue
-from airflow_provider_qwenimage.fields import number_or_none
+from airflow_provider_qwenimage.fields import number_or_none, raise_invalid
 from airflow_provider_qwenimage.hooks import QwenImageHook
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
 
@@ -47,7 +47,9 @@ class QwenImageCreditsSensor(BaseSensorOperator):
         """Ask once. A question that fails but may work later is logged and counts as "not yet"."""
         from airflow_provider_qwenimage.api.errors import TransientError
 
-        wanted = number_or_none("min_credits", self.min_credits) or 0.0
+        wanted = number_or_none("min_credits", self.min_credits)
+        if wanted is None:
+            raise_invalid("min_credits is empty: the sensor needs a balance to wait for.")
         try:
             balance = self.hook.get_credits()
         except TransientError as error:
