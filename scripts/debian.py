@@ -1,4 +1,4 @@
-"""What some tests need beside Python, from Debian's packages: a browser, a database server, a message broker."""
+"""What some tests need beside Python, from Debian's packages: a browser, a font, a database server, a message broker."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from processes import run
 # Package -> where its program is found once it is installed.
 NEEDED = {
     "chromium": "/usr/bin/chromium",
+    "fonts-noto-cjk": "/usr/share/fonts/opentype/noto/*CJK*",
     "postgresql": "/usr/lib/postgresql/*/bin/pg_ctl",
     "redis-server": "/usr/bin/redis-server",
 }

@@ -40,12 +40,12 @@ class Part:
     @property
     def name(self) -> str:
         """The part in words."""
-        return f"Airflow {self.airflow}, {'all of an Airflow running' if self.marks == 'e2e' else 'tests'}"
+        return f"Airflow {self.airflow}, {'without' if 'not e2e' in self.marks else 'with'} a running scheduler"
 
 
 # Most tests wait for something, so the two Airflows share the cores; a whole running Airflow wants them for itself.
-TOGETHER = (Part(NEWEST, "not e2e"), Part(OLDEST, "not e2e"))
-ALONE = Part(NEWEST, "e2e")
+TOGETHER = (Part(NEWEST, "not e2e and not slow"), Part(OLDEST, "not e2e and not slow"))
+ALONE = Part(NEWEST, "e2e and not slow")
 
 
 @dataclass(frozen=True)
