@@ -1,4 +1,4 @@
-"""What some tests need beside Python, from Debian's packages: a browser, a font, a database server, a message broker."""
+"""What some tests need beside Python, from Debian: a browser, a font, a database server, a message broker."""
 
 from __future__ import annotations
 

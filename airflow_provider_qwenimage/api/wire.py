@@ -1,6 +1,7 @@
 """How each call looks on the wire: build the call, read the reply or raise. Pure: nothing is sent from here.
 
-The only module that knows the service's paths, field names and codes. Both clients share it, so they can't drift apart.
+With ``replies`` the only module that knows the service's paths, field names and codes. Both clients share it, so they
+can't drift apart.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
 
-from airflow_provider_qwenimage.api import rules
+from airflow_provider_qwenimage.api import replies, rules
 from airflow_provider_qwenimage.api.errors import (
     AuthenticationError,
     InsufficientCreditsError,
     InvalidImageError,
     InvalidRequestError,
-    NoImagesError,
     NotFoundError,
     OverloadedError,
     QwenImageError,
@@ -30,7 +30,6 @@ from airflow_provider_qwenimage.api.errors import (
 from airflow_provider_qwenimage.api.models import (
     Generation,
     GenerationRequest,
-    GenerationStatus,
     Submission,
     UploadForm,
 )
@@ -80,7 +79,7 @@ class Reply:
 
 def create(request: GenerationRequest) -> Call[Submission]:
     """``/api/task/create``: buys a generation."""
-    return Call("create", "/api/task/create", request.payload(), _read_submission, buys=True)
+    return Call("create", "/api/task/create", request.payload(), replies.submission, buys=True)
 
 
 def get(generation_id: str) -> Call[Generation]:
@@ -88,24 +87,24 @@ def get(generation_id: str) -> Call[Generation]:
 
     :raises InvalidRequestError: ``generation_id`` can't be one.
     """
-    if not _is_id(generation_id):
+    if not replies.is_id(generation_id):
         raise InvalidRequestError(f"generation_id must be a text that is not blank, not {rules.short(generation_id)}.")
 
     def read(data: dict[str, Any]) -> Generation:
-        return _read_generation(generation_id, data)
+        return replies.generation(generation_id, data)
 
     return Call("get", "/api/task/get", {"task_id": generation_id}, read)
 
 
 def get_credits() -> Call[float]:
     """``/api/task/get_credits``: the account's balance in credits."""
-    return Call("get_credits", "/api/task/get_credits", None, _read_credits)
+    return Call("get_credits", "/api/task/get_credits", None, replies.credit_balance)
 
 
 def upload_form(image_name: str, content_type: str) -> Call[UploadForm]:
     """``/api/task/pre_url``: a form to upload an input image with; costs nothing."""
     return Call(
-        "pre_url", "/api/task/pre_url", {"image_name": image_name, "content_type": content_type}, _read_upload_form
+        "pre_url", "/api/task/pre_url", {"image_name": image_name, "content_type": content_type}, replies.upload_form
     )
 
 
@@ -231,69 +230,6 @@ _PUBLISHED_REFUSALS: Mapping[str, type[QwenImageError]] = {
     "invalid image": InvalidImageError,
 }
 _NOT_FOUND_HINTS = ("not found", "not exist", "no such", "unknown task", "invalid task", "expired")
-
-
-def _read_submission(data: dict[str, Any]) -> Submission:
-    found = data.get("task_id")
-    if isinstance(found, int) and not isinstance(found, bool):
-        found = str(found)  # an id of an unexpected type is still the only handle on something that was paid for
-    if not _is_id(found):
-        raise UnexpectedReplyError("The reply to create reports success without a task_id.")
-    return Submission(generation_id=str(found), estimated_time=_usable_seconds(data.get("estimated_time")))
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip()) and rules.is_unicode(value)
-
-
-def _usable_seconds(value: Any) -> float | None:
-    """Return an estimate that can be waited for; a strange one is not worth losing a paid id for."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86_400:
-        return None
-    return value
-
-
-def _read_generation(generation_id: str, data: dict[str, Any]) -> Generation:
-    found = data.get("task_id", generation_id)
-    if str(found) != generation_id:
-        raise UnexpectedReplyError(f"The reply to get is about another generation than {generation_id}.")
-    status = _read_status(data.get("status"))
-    if status is not GenerationStatus.COMPLETED:
-        return Generation(generation_id=generation_id, status=status)
-    return Generation(
-        generation_id=generation_id, status=status, result_urls=_read_urls(generation_id, data.get("result_urls"))
-    )
-
-
-def _read_status(value: Any) -> GenerationStatus:
-    if isinstance(value, int) and not isinstance(value, bool) and value in GenerationStatus.__members__.values():
-        return GenerationStatus(value)
-    raise UnexpectedReplyError(f"The reply to get has the unknown status {rules.short(value)}.")
-
-
-def _read_urls(generation_id: str, value: Any) -> tuple[str, ...]:
-    if value is None or value == []:
-        raise NoImagesError(f"Generation {generation_id} is completed but has no images.", generation_id=generation_id)
-    if not isinstance(value, list) or not all(map(rules.is_http_url, value)):
-        raise UnexpectedReplyError("The reply to get has result_urls that are not a list of http(s) URLs.")
-    return tuple(value)
-
-
-def _read_credits(data: dict[str, Any]) -> float:
-    found = data.get("credits")
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or found != found:  # the last: not a number
-        raise UnexpectedReplyError("The reply to get_credits has no number of credits.")
-    return found
-
-
-def _read_upload_form(data: dict[str, Any]) -> UploadForm:
-    target, image_url = data.get("upload_url"), data.get("image_url")
-    url, fields = (target.get("url"), target.get("fields")) if isinstance(target, dict) else (None, None)
-    if not rules.is_http_url(url) or not rules.is_http_url(image_url):
-        raise UnexpectedReplyError("The reply to pre_url has no usable upload_url or image_url.")
-    if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
-        raise UnexpectedReplyError("The reply to pre_url has form fields that are not texts.")
-    return UploadForm(url=url, fields=fields, image_url=image_url)
 
 
 def _asked_id(call: Call[Any]) -> str:
