@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from hashlib import sha256
+from itertools import chain
 from typing import Any, BinaryIO
 
 from airflow_provider_qwenimage import metrics
@@ -18,7 +19,7 @@ from airflow_provider_qwenimage.api.embed import embed
 from airflow_provider_qwenimage.exceptions import airflow_errors
 from airflow_provider_qwenimage.outlets import announce
 from airflow_provider_qwenimage.saving.names import fill_in
-from airflow_provider_qwenimage.saving.storage import store
+from airflow_provider_qwenimage.saving.storage import store, tell_lineage
 
 AT_A_TIME = 4
 
@@ -95,20 +96,23 @@ def save_images(urls: Sequence[str], delivery: Delivery) -> tuple[list[dict[str,
         those that were not saved.
     """
     filesystem = delivery.folder.fs  # looks a connection up: once, and not from the threads
+    stored: list[list[Any]] = [[] for _ in urls]
 
     def save(index: int, url: str) -> dict[str, Any] | Exception:
         try:
-            return _save(url, index, delivery, filesystem)
+            return _save(url, index, delivery, filesystem, stored[index])
         except Exception as error:
             return error
 
     with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="qwenimage-save") as pool:
         outcomes = list(pool.map(save, range(len(urls)), urls))
+    for path in chain.from_iterable(stored):
+        tell_lineage(path)
     records = [outcome for outcome in outcomes if isinstance(outcome, dict)]
     return records, [outcome for outcome in outcomes if isinstance(outcome, Exception)]
 
 
-def _save(url: str, index: int, delivery: Delivery, filesystem: Any) -> dict[str, Any]:
+def _save(url: str, index: int, delivery: Delivery, filesystem: Any, stored: list[Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="qwenimage-") as scratch:
         image = os.path.join(scratch, "image")
         with open(image, "w+b") as file:
@@ -124,11 +128,21 @@ def _save(url: str, index: int, delivery: Delivery, filesystem: Any) -> dict[str
             digest=found.sha256,
         )
         path = delivery.folder / name
-        store(image, path, filesystem)
+        store(_with_extension(image, found.facts.format.extension), path, filesystem)
+        stored.append(path)
         record = _record(path, url, index, found, delivery)
         if delivery.sidecar:
-            _store_sidecar(scratch, delivery.folder / f"{name}.json", record | {"saved_at": created}, filesystem)
+            beside = delivery.folder / f"{name}.json"
+            _store_sidecar(scratch, beside, record | {"saved_at": created}, filesystem)
+            stored.append(beside)
     return record
+
+
+def _with_extension(file: str, extension: str) -> str:
+    """Rename a local file: object stores take the content type from the name of what is uploaded."""
+    named = f"{file}.{extension}"
+    os.rename(file, named)
+    return named
 
 
 def _with_metadata(image: str, found: Downloaded, delivery: Delivery, created: str) -> tuple[str, Downloaded]:
@@ -148,7 +162,7 @@ def _digest(file: BinaryIO) -> str:
 
 
 def _store_sidecar(scratch: str, path: Any, facts: Mapping[str, Any], filesystem: Any) -> None:
-    local = os.path.join(scratch, "sidecar")
+    local = os.path.join(scratch, "sidecar.json")
     with open(local, "w", encoding="utf-8") as file:
         json.dump({name: value for name, value in facts.items() if name != "url"}, file, ensure_ascii=False, indent=1)
     store(local, path, filesystem)

@@ -10,12 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 from airflow_provider_qwenimage._compat import report_output
+from airflow_provider_qwenimage.outlets import uri_of
 
 LOCAL = ("", "file", "local")
 
 
 def store(local: str, path: Any, filesystem: Any) -> None:
-    """Put the file ``local`` at ``path`` and tell Airflow's lineage.
+    """Put the file ``local`` at ``path``.
 
     A rename on a disk; on an object store one upload, which a failure aborts (a file that is opened for writing there
     would be closed, and so committed, half written).
@@ -25,10 +26,13 @@ def store(local: str, path: Any, filesystem: Any) -> None:
     """
     if path.protocol in LOCAL:
         _rename_into(local, path.path)
-        report_output(path, f"file://{path.path}")
     else:
         filesystem.put_file(local, path.path)
-        report_output(path, str(path))
+
+
+def tell_lineage(path: Any) -> None:
+    """Tell Airflow's lineage of a stored file. Not from several threads at once: it may lose one."""
+    report_output(path, f"file://{path.path}" if path.protocol in LOCAL else uri_of(str(path)))
 
 
 def store_bytes(data: bytes, path: Any) -> None:

@@ -1,6 +1,6 @@
 """The save operator with a retry."""
 
-# ruff: noqa: AIR311 - `from airflow import DAG` is the one import that works from 2.11 to 3.3
+
 
 from __future__ import annotations
 
