@@ -1,7 +1,5 @@
 """Create operators as DAG authors write them: with a retry, with templates, with arguments from other tasks, mapped."""
 
-
-
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone

@@ -1,7 +1,5 @@
 """The save operator with a retry."""
 
-
-
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone

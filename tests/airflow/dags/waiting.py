@@ -1,7 +1,5 @@
 """Sensors of every mode and setting, all about the one generation that the run is told of."""
 
-
-
 from __future__ import annotations
 
 from datetime import datetime, timezone
