@@ -2,7 +2,7 @@
 # PYTHON=python3.12 make ... selects the interpreter (any of 3.10 to 3.13; default: python3).
 # ARGS="..." is passed on, to pytest for test and check.
 
-.PHONY: help demo up test check lint format lock clean install
+.PHONY: help demo up test check reliability lint format lock clean install
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/'
@@ -18,6 +18,9 @@ test: ## everything: lint, types, the built wheel tested on Airflow 3.3.2 and 2.
 
 check: ## the quick part: lint, types and the tests that need no running Airflow, on the source tree
 	@bash scripts/run.sh check $(ARGS)
+
+reliability: ## processes that are killed, a database that restarts: tests of a whole Airflow that take ten minutes
+	@bash scripts/run.sh check -s -m e2e tests/reliability $(ARGS)
 
 lint: ## ruff and mypy
 	@bash scripts/run.sh lint

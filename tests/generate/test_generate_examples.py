@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +72,23 @@ def _answer(answers: dict[str, tuple[str, str | None]], done: threading.Event) -
     from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
+    from sqlalchemy.exc import OperationalError
 
     person = SimpleAuthManagerUser(username="editor", role="admin")
     while answers and not done.wait(0.1):
-        with create_session() as session:
+        answered = []
+        # SQLite lets one write at a time, and the run goes on meanwhile: what was refused is tried again.
+        with suppress(OperationalError), create_session() as session:
             waiting = session.query(TaskInstance).filter_by(dag_id="qwenimage_human_review", state="awaiting_input")
-            for ti in waiting:
-                option, prompt = answers.pop(ti.task_id)
+            for ti in [ti for ti in waiting if ti.task_id in answers]:
+                option, prompt = answers[ti.task_id]
                 words = {} if prompt is None else {"changed_prompt": prompt}
                 payload = UpdateHITLDetailPayload(chosen_options=[option], params_input=words)
                 update_hitl_detail(ti.dag_id, ti.run_id, ti.task_id, payload, person, session)
+                answered.append(ti.task_id)
+            session.commit()
+            for task_id in answered:
+                del answers[task_id]
 
 
 @pytest.mark.skipif(not WITH_REVIEW, reason="dag.test() can be answered from outside since Airflow 3.3")

@@ -27,6 +27,7 @@ from reliability_cluster import HurtAirflow, own, saved
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.slow,
     pytest.mark.skipif(not HAS_STORE, reason="a running Airflow is tested with the newest version only"),
 ]
 HAS_SERVERS = bool(shutil.which("redis-server") and list(Path("/usr/lib/postgresql").glob("*/bin/initdb")))
