@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_qwenimage._compat import BaseOperator
 from airflow_provider_qwenimage.api.rules import DEFAULT_MODEL_ID
 from airflow_provider_qwenimage.exceptions import airflow_errors
-from airflow_provider_qwenimage.fields import REQUEST_FIELDS, check_literals, number_or_none, raise_invalid
+from airflow_provider_qwenimage.fields import REQUEST_FIELDS, check_literals, is_literal, number_or_none, raise_invalid
 from airflow_provider_qwenimage.hooks import QwenImageHook
 from airflow_provider_qwenimage.lineage import GenerationLineage
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
@@ -54,6 +54,8 @@ class SubmittingOperator(GenerationLineage, BaseOperator):
         self.qwenimage_conn_id = qwenimage_conn_id
         self.on_unknown_submit = on_unknown_submit
         check_literals(**self.request_fields())
+        if is_literal(min_credits):
+            number_or_none("min_credits", min_credits)
         if on_unknown_submit not in UNKNOWN_SUBMIT:
             raise_invalid(f"on_unknown_submit must be one of {', '.join(UNKNOWN_SUBMIT)}.")
 

@@ -111,3 +111,10 @@ def test_sensor_without_a_number_does_not_pass(wanted: str, bench: Bench, servic
 def _sense(bench: Bench, **arguments: Any) -> Any:
     arguments = {"task_id": "sense", "poke_interval": 0.1, "timeout": 30, **arguments}
     return bench.run_one(lambda: QwenImageCreditsSensor(**arguments))
+
+
+@pytest.mark.parametrize("wrong", ["many", -1, True, [5]])
+def test_a_wrong_literal_fails_when_the_dag_is_parsed(wrong: Any):
+    """What can't be a balance is found before the task runs."""
+    with pytest.raises(errors.InvalidRequestError, match="min_credits must be a number"):
+        QwenImageCreateTaskOperator(task_id="create", prompt="a kite", min_credits=wrong)

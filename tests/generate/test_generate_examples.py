@@ -72,13 +72,13 @@ def _answer(answers: dict[str, tuple[str, str | None]], done: threading.Event) -
     from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import SQLAlchemyError
 
     person = SimpleAuthManagerUser(username="editor", role="admin")
     while answers and not done.wait(0.1):
         answered = []
         # SQLite lets one write at a time, and the run goes on meanwhile: what was refused is tried again.
-        with suppress(OperationalError), create_session() as session:
+        with suppress(SQLAlchemyError), create_session() as session:
             waiting = session.query(TaskInstance).filter_by(dag_id="qwenimage_human_review", state="awaiting_input")
             for ti in [ti for ti in waiting if ti.task_id in answers]:
                 option, prompt = answers[ti.task_id]
