@@ -437,11 +437,15 @@ def test_a_retry_gets_no_new_time(bench: Bench, start: Any, output_path: str, de
 
 def test_a_retry_gets_a_new_execution_timeout(bench: Bench, start: Any, output_path: str):
     """``execution_timeout`` is Airflow's limit for one try, so a retry may wait as long again, within ``timeout``."""
-    emulator = start(duration=1.5)
+    emulator = start()
+    processing: dict[str, Any] = {"set": {"status": 1}, "delete": ["result_urls"]}
+    emulator.plan("get", "data", **processing, probability=1)
     tries = generating(
-        bench, output_path=output_path, deferrable=True, timeout=60, execution_timeout=timedelta(seconds=1)
+        bench, output_path=output_path, deferrable=True, timeout=60, execution_timeout=timedelta(seconds=3)
     )
     assert tries.next() == "up_for_retry"
     assert isinstance(tries.error, errors.GenerationTimeoutError)
+    emulator.clear_faults()
+    emulator.plan("get", "data", **processing, times=2)  # before the wait and in it: one that is over gives up
     assert tries.next() == "success"
     assert bought(emulator) == 1
