@@ -58,7 +58,7 @@ class Purchase:
         if found.generation_id is None:
             self._judge_cut_off()
             return None
-        if not self._is_still_good(found.generation_id):
+        if not self._is_still_good(found, found.generation_id):
             return None
         metrics.count("reattached")
         self._log.info("An earlier try has bought generation %s: going on with it", printable(found.generation_id))
@@ -106,9 +106,10 @@ class Purchase:
         with airflow_errors():
             raise UnknownOutcomeError("An earlier try of this task was cut off while it submitted.")
 
-    def _is_still_good(self, generation_id: str) -> bool:
+    def _is_still_good(self, record: Record, generation_id: str) -> bool:
         """Ask the service: a failed generation is over, and so is one that it does not know any more."""
         from airflow_provider_qwenimage.api.models import GenerationStatus
+        from airflow_provider_qwenimage.api.waiting import may_be_unknown
 
         shown = printable(generation_id)
         try:
@@ -118,6 +119,8 @@ class Purchase:
         except GenerationFailedError:
             why = "has no images"
         except NotFoundError:
+            if may_be_unknown(record.submitted_at or 0.0, time.time(), record.estimated_time):
+                return True
             why = "is not known to the service any more"
         except (AuthenticationError, InvalidSettingsError):
             raise

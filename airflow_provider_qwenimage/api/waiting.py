@@ -24,6 +24,7 @@ LONGEST_INTERVAL = 10.0
 SHARE_OF_AGE = 0.1  # an interval of a tenth of the age costs few polls and delays no wait by more than a tenth
 FIRST_POLL_AT = 0.85  # of the estimate: half of the generations are done before their estimate
 LONGEST_BACKOFF = 60.0
+NOT_FOUND_GRACE = 60.0  # seconds from submission; nobody promises that a generation is known as soon as it is bought
 
 FINAL = (InvalidRequestError, AuthenticationError, NotFoundError, GenerationFailedError)
 
@@ -106,11 +107,15 @@ class Waiting:
             return Done(found)
         if isinstance(found, Generation) and found.status is GenerationStatus.FAILED:
             return GiveUp(failed(found.generation_id))
-        if isinstance(found, FINAL):
+        if isinstance(found, FINAL) and not self._is_too_new(now, found):
             return GiveUp(_about(found, self.plan.generation_id))
         if now >= self.plan.deadline:
             return GiveUp(self._timed_out(now, found))
         return KeepWaiting(min(now + self._pause(now, found), self.plan.deadline), self._last_problem)
+
+    def _is_too_new(self, now: float, found: QwenImageError) -> bool:
+        plan = self.plan
+        return isinstance(found, NotFoundError) and may_be_unknown(plan.submitted_at, now, plan.estimated_time)
 
     def _pause(self, now: float, found: Generation | QwenImageError) -> float:
         interval = self.plan.poll_interval or self._interval(now - self.plan.submitted_at)
@@ -128,6 +133,16 @@ class Waiting:
         what = "it is still processing" if isinstance(found, Generation) else f"the last poll failed: {found.message}"
         plan = self.plan
         return timed_out(plan.generation_id, max(0.0, now - plan.submitted_at), what)
+
+
+def may_be_unknown(submitted_at: float, now: float, estimated_time: float | None = None) -> bool:
+    """Tell whether a generation is so new that "not found" does not mean that it is lost.
+
+    :param submitted_at: when it was submitted, or waited for first, epoch seconds.
+    :param now: epoch seconds.
+    :param estimated_time: the service's estimate, seconds from submission.
+    """
+    return now < submitted_at + max(estimated_time or 0.0, NOT_FOUND_GRACE)
 
 
 def failed(generation_id: str) -> GenerationFailedError:

@@ -41,8 +41,9 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
     """Waits until a generation is completed and returns the URLs of its images, a ``list[str]``.
 
     Poke, reschedule and deferrable mode give the same result and the same errors. Polls that fail are tolerated until
-    the time is over; a wrong API key, an unknown generation or a failed one ends the wait at once, and is not retried
-    by Airflow. The URLs do not live for ever: save the images soon.
+    the time is over; a wrong API key or a failed generation ends the wait at once, one that the service does not know
+    after a minute (it may be too new to be known), and neither is retried by Airflow. The URLs do not live for ever:
+    save the images soon.
 
     :param generation_id: what to wait for, as ``QwenImageCreateTaskOperator`` returns it.
     :param estimated_time: the service's estimate in seconds, as ``QwenImageCreateTaskOperator`` pushes it. Counted from
@@ -59,6 +60,7 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
     template_fields = ("generation_id", "estimated_time", "qwenimage_conn_id")
     operator_extra_links = RESULT_LINKS
     ui_color = "#e8e4fa"
+    _started = 0.0
 
     def __init__(
         self,
@@ -89,26 +91,28 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait; see the class."""
+        self._started = time.time()
         if self.deferrable:
             with self._soft_or_never_failing():
                 return self._execute_deferrable(context)
-        started = time.time()
         try:
             # Airflow 2.11 guards execute() against being called by anything but the task runner, a subclass included.
             return unwrap(BaseSensorOperator.execute)(self, context)
         except AirflowSensorTimeout as error:
             with self._soft_or_never_failing():
-                raise self._timed_out(time.time() - started) from error
+                raise self._timed_out(time.time() - self._started) from error
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once. A poll that fails but may work later is logged and counts as "not yet"."""
+        from airflow_provider_qwenimage.api.errors import NotFoundError
         from airflow_provider_qwenimage.api.waiting import Done, GiveUp, Plan, Waiting
         from airflow_provider_qwenimage.worker_wait import poll
 
         generation_id = required_text("generation_id", self.generation_id)
-        now = time.time()
         self.hook.get_settings()  # a connection that can't be used is no failed poll
-        found = Waiting(Plan(generation_id, now, inf)).after(now, poll(self.hook.get_conn(), generation_id))
+        answer, now = poll(self.hook.get_conn(), generation_id), time.time()
+        since = self._waiting_since(context) if isinstance(answer, NotFoundError) else now
+        found = Waiting(Plan(generation_id, since, inf)).after(now, answer)
         if isinstance(found, GiveUp):
             metrics.count("failed")
             raise for_airflow(found.error, AirflowFailException)
@@ -147,6 +151,15 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
         if found.is_done:
             return found.xcom_value
         return self._urls(context, self.wait_deferred(self._plan()))
+
+    def _waiting_since(self, context: Context) -> float:
+        """Return when this sensor began, epoch seconds; in reschedule mode each poke is a run of its own."""
+        ti: Any = context["ti"]
+        first = None
+        if self.reschedule and hasattr(ti, "get_first_reschedule_date"):  # 2.11 keeps it as the start date
+            first = ti.get_first_reschedule_date(context)
+        began = first or getattr(ti, "start_date", None)
+        return began.timestamp() if began else self._started  # 2.11's dag.test() has no dates
 
     def _plan(self) -> Plan:
         from airflow_provider_qwenimage.api.waiting import Plan

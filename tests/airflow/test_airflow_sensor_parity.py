@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow_runs import AirflowHere, Run, gets
 
-from airflow_provider_qwenimage._compat import AirflowFailException, AirflowSensorTimeout
+from airflow_provider_qwenimage._compat import AIRFLOW_3, AirflowFailException, AirflowSensorTimeout
 from airflow_provider_qwenimage.api import errors
 from airflow_provider_qwenimage.emulator import Emulator
 from airflow_provider_qwenimage.hooks import QwenImageHook
@@ -31,6 +31,7 @@ class Ending:
     create_fault: dict[str, Any] | None = None
     get_faults: tuple[dict[str, Any], ...] = ()
     conn: dict[str, str] | None = None
+    grace: float = 0.0
 
 
 # The first poll finds the generation in processing, whatever it is.
@@ -87,6 +88,13 @@ ENDINGS = {
         create_fault={"kind": "stuck"},
         get_faults=({**NOT_FOUND, **LATER},),
     ),
+    "not found at first": Ending(get_faults=({**NOT_FOUND, "times": 3},), grace=60),
+    "not found and too old": Ending(
+        errors.NotFoundError,
+        says="The service refused the get.",
+        get_faults=({**NOT_FOUND, "times": 100},),
+        grace=0.5,
+    ),
     "timeout": Ending(
         errors.GenerationTimeoutError,
         AirflowSensorTimeout,
@@ -119,6 +127,7 @@ def wait(
 
     def run_it(name: str, mode: str, setting: str) -> tuple[Run, str, Emulator]:
         ending = ENDINGS[name]
+        monkeypatch.setattr("airflow_provider_qwenimage.api.waiting.NOT_FOUND_GRACE", ending.grace)
         emulator = start()
         if ending.create_fault:
             emulator.plan("create", **ending.create_fault)
@@ -137,6 +146,8 @@ def wait(
 @pytest.mark.parametrize("name", ENDINGS)
 def test_every_mode_ends_the_same(name: str, mode: str, wait: Callable[..., Any], caplog: pytest.LogCaptureFixture):
     """Whatever happens to the generation, the mode of the wait makes no difference to the result or the error."""
+    if (name, mode, AIRFLOW_3) == ("not found and too old", "reschedule", False):
+        pytest.skip("dag.test() of 2.11 keeps no start date over reschedules, unlike its scheduler")
     run, generation_id, emulator = wait(name, mode, "plain")
     ending, task = ENDINGS[name], f"{mode}_plain"
     assert emulator.report()["violations"] == []

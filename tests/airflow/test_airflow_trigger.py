@@ -74,9 +74,15 @@ def test_what_was_stored_before_still_works():
     ],
 )
 def test_one_event_for_each_outcome(
-    fault: dict[str, Any] | None, get_fault: dict[str, Any] | None, status: str, reason: str, service: Emulator
+    fault: dict[str, Any] | None,
+    get_fault: dict[str, Any] | None,
+    status: str,
+    reason: str,
+    service: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """The event says how the wait ended and why; it holds no URL and no key, and the worker can read it."""
+    monkeypatch.setattr("airflow_provider_qwenimage.api.waiting.NOT_FOUND_GRACE", 0.0)
     if fault:
         service.plan("create", **fault)
     waiting = trigger(submit(), timeout=0.6 if status == "timeout" else 30)
@@ -103,6 +109,7 @@ def test_one_event_for_each_outcome(
         {"kind": "html"},
         {"kind": "refuse", "status": 502, "message": "Bad gateway"},
         {"kind": "oversized"},
+        NOT_FOUND,  # the generation is new: nobody promises that it is known at once
         {"kind": "data", "set": {"status": 9}},
         {"kind": "data", "set": {"task_id": "another"}},
     ],

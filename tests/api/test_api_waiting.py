@@ -219,15 +219,25 @@ def test_a_failed_generation_ends_the_wait() -> None:
     assert "abc" in decision.error.message
 
 
-@pytest.mark.parametrize(
-    "kind", [AuthenticationError, NotFoundError, GenerationFailedError, NoImagesError, InvalidRequestError]
-)
+@pytest.mark.parametrize("kind", [AuthenticationError, GenerationFailedError, NoImagesError, InvalidRequestError])
 @pytest.mark.parametrize("now", [START + 1, START + 5000])
 def test_final_errors_end_the_wait_at_once(kind: type[QwenImageError], now: float) -> None:
     """Asking again can't help; the error itself is handed on, and names the generation."""
     error = kind("no")
     decision = waiting().after(now, error)
     assert decision == GiveUp(error)
+    assert error.generation_id == "abc"
+
+
+@pytest.mark.parametrize(("estimated_time", "grace"), [(None, 60), (15, 60), (300, 300)])
+def test_not_found_is_final_only_when_the_generation_should_be_known(estimated_time: float | None, grace: int) -> None:
+    """Nobody promises that a new generation is known at once: for a minute, or its estimate, it is asked for again."""
+    error = NotFoundError("no")
+    wait = waiting(estimated_time=estimated_time)
+    early = wait.after(START + grace - 1, error)
+    assert isinstance(early, KeepWaiting)
+    assert early.problem is error
+    assert wait.after(START + grace, error) == GiveUp(error)
     assert error.generation_id == "abc"
 
 

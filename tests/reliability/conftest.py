@@ -28,7 +28,7 @@ _shared = _fixtures_of_tests_airflow()
 start, service = _shared.start, _shared.service
 
 from dags_made_here import Bench  # noqa: E402
-from reliability_tries import without_the_store_of_airflow  # noqa: E402
+from reliability_tries import HAS_STORE, without_the_store_of_airflow  # noqa: E402
 
 from airflow_provider_qwenimage import _compat  # noqa: E402
 
@@ -48,7 +48,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_qwenimage.api.retrying.Retries._wait", lambda self, state: 0.0)
 
 
-HAS_STORE = _compat.airflow_version.split(".")[:2] >= ["3", "3"]
 PLACES = ["airflow", "file", "object store"] if HAS_STORE else ["file", "object store"]
 
 

@@ -14,9 +14,10 @@ from dags_made_here import Bench
 from recorder import CALLBACKS, ERRORS
 
 from airflow_provider_qwenimage import durable
-from airflow_provider_qwenimage._compat import AIRFLOW_3
+from airflow_provider_qwenimage._compat import AIRFLOW, AIRFLOW_3
 from airflow_provider_qwenimage.operators import QwenImageGenerateOperator
 
+HAS_STORE = AIRFLOW >= (3, 3)  # Airflow's own, for the state of a task
 TASK = "gen"
 RUN_ID = "by_hand"
 
@@ -192,4 +193,4 @@ def without_the_store_of_airflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(durable, "store_for", lambda context, *place: known({"ti": context["ti"]}, *place))
 
 
-__all__ = ["AirflowHere", "Tries", "generating", "without_the_store_of_airflow"]
+__all__ = ["HAS_STORE", "AirflowHere", "Tries", "generating", "without_the_store_of_airflow"]

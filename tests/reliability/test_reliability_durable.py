@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 from airflow_runs import bought, creates, gets, whole_image
-from conftest import HAS_STORE
 from dags_made_here import Bench
-from reliability_tries import Tries, generating, without_the_store_of_airflow
+from reliability_tries import HAS_STORE, Tries, generating, without_the_store_of_airflow
 
 from airflow_provider_qwenimage import durable
 from airflow_provider_qwenimage._compat import AirflowException, AirflowFailException, object_storage_path
@@ -160,9 +159,17 @@ def test_a_retry_after_a_failed_generation_buys_a_new_one(
 
 @pytest.mark.parametrize("became", ["unknown", "expired", "without images"])
 def test_a_retry_buys_anew_where_the_old_one_is_good_for_nothing(
-    bench: Bench, service: Emulator, output_path: str, became: str, caplog: pytest.LogCaptureFixture, capfd: Any
+    bench: Bench,
+    service: Emulator,
+    output_path: str,
+    became: str,
+    caplog: pytest.LogCaptureFixture,
+    capfd: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """A generation that the service has forgotten, or that has no images, is replaced, and the log says so."""
+    old_enough = "airflow_provider_qwenimage.api.waiting.may_be_unknown"
+    monkeypatch.setattr(old_enough, lambda *_: False)
     service.plan("image", "http_error", status=500, times=4)
     tries = generating(bench, output_path=output_path)
     assert tries.next() == "up_for_retry"
@@ -176,6 +183,28 @@ def test_a_retry_buys_anew_where_the_old_one_is_good_for_nothing(
     assert bought(service) == 2
     out, err = capfd.readouterr()
     assert "submitting a new one" in caplog.text + out + err
+
+
+@MODES
+def test_what_is_not_known_yet_is_waited_for(bench: Bench, service: Emulator, output_path: str, deferrable: bool):
+    """A generation that the service does not know right after it was bought is neither given up nor bought again."""
+    service.plan("get", "refuse", message="Task not found", times=3)
+    tries = generating(bench, output_path=output_path, deferrable=deferrable)
+    assert tries.next() == "success"
+    assert bought(service) == 1
+
+
+@MODES
+def test_a_retry_does_not_forget_what_is_not_known_yet(
+    bench: Bench, service: Emulator, output_path: str, deferrable: bool
+):
+    """The same in the next try: one that starts within a minute of the purchase does not buy again."""
+    service.plan("image", "http_error", status=500, times=4)
+    tries = generating(bench, output_path=output_path, deferrable=deferrable)
+    assert tries.next() == "up_for_retry"
+    service.plan("get", "refuse", message="Task not found", times=3)
+    assert tries.next() == "success"
+    assert bought(service) == 1
 
 
 @pytest.mark.parametrize("fault", [{"kind": "http_error", "status": 500}, {"kind": "refuse", "message": "Server busy"}])

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 from airflow_runs import bought, creates
-from conftest import HAS_STORE
 from dags_made_here import Bench, task
-from reliability_tries import Tries, generating
+from reliability_tries import HAS_STORE, Tries, generating
 
 from airflow_provider_qwenimage._compat import AirflowException, AirflowFailException
 from airflow_provider_qwenimage.api import errors

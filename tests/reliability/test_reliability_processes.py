@@ -22,8 +22,8 @@ import sys
 
 sys.path.append(str(Path(__file__).parent.parent / "e2e"))
 
-from conftest import HAS_STORE
 from reliability_cluster import HurtAirflow, own, saved
+from reliability_tries import HAS_STORE
 
 pytestmark = [
     pytest.mark.e2e,
