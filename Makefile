@@ -2,7 +2,7 @@
 # PYTHON=python3.12 make ... selects the interpreter (any of 3.10 to 3.13; default: python3).
 # ARGS="..." is passed on, to pytest for test and check.
 
-.PHONY: help demo up test check reliability lint format lock clean install
+.PHONY: help demo up test check reliability fuzz lint format lock clean install
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/'
@@ -21,6 +21,9 @@ check: ## the quick part: lint, types and the tests that need no running Airflow
 
 reliability: ## processes that are killed, a database that restarts: tests of a whole Airflow that take ten minutes
 	@bash scripts/run.sh check -s -m e2e tests/reliability $(ARGS)
+
+fuzz: ## hostile bytes for what reads replies and images, a minute each; ARGS=600 takes ten
+	@bash scripts/run.sh fuzz $(ARGS)
 
 lint: ## ruff and mypy
 	@bash scripts/run.sh lint

@@ -85,32 +85,32 @@ def _number(data: bytes) -> int:
 
 
 def _png(file: BinaryIO) -> tuple[int, int]:
-    """Walk the chunks, each with a length and a checksum, to IEND."""
+    """Walk the chunks, each with a length and a checksum, from IHDR to IEND."""
     _exactly(file, 8)
-    size: tuple[int, int] | None = None
-    while True:
-        length, kind = _number(_exactly(file, 4)), _exactly(file, 4)
-        head, checksum = _checked_chunk(file, kind, length)
-        if _number(_exactly(file, 4)) != checksum:
-            raise _Broken(f"the checksum of its {kind.decode('latin-1')} chunk is wrong")
-        if kind == b"IHDR" and length == 13:
-            size = _number(head[:4]), _number(head[4:8])
-        if kind == b"IEND":
-            break
-    if size is None:
-        raise _Broken("it has no header")
-    return size
+    kind, head, length = _checked_chunk(file)
+    if kind != b"IHDR" or length != 13:  # other readers rely on it, and so does who writes metadata after it
+        raise _Broken("it does not start with its header")
+    has_data = False
+    while kind != b"IEND":
+        kind, _, _ = _checked_chunk(file)
+        has_data = has_data or kind == b"IDAT"
+    if not has_data:
+        raise _Broken("it holds no picture")
+    return _number(head[:4]), _number(head[4:8])
 
 
-def _checked_chunk(file: BinaryIO, kind: bytes, length: int) -> tuple[bytes, int]:
-    """Read a chunk's data; return its first bytes and the checksum that it should have."""
+def _checked_chunk(file: BinaryIO) -> tuple[bytes, bytes, int]:
+    """Read a chunk; return its kind, the first bytes of its data, and their length."""
+    length, kind = _number(_exactly(file, 4)), _exactly(file, 4)
     checksum, head, left = zlib.crc32(kind), b"", length
     while left:
         piece = _exactly(file, min(left, PIECE))
         head = head or piece[:13]
         checksum = zlib.crc32(piece, checksum)
         left -= len(piece)
-    return head, checksum
+    if _number(_exactly(file, 4)) != checksum:
+        raise _Broken(f"the checksum of its {kind.decode('latin-1')} chunk is wrong")
+    return kind, head, length
 
 
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}

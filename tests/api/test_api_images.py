@@ -135,7 +135,7 @@ def test_bit_rot_in_a_png_is_refused(content: bytes) -> None:
         (b"\xff\xd8\xff\xe0\x00\x02JUNK\xff\xd9", "does not start where it should"),
         (b"\xff\xd8\xff\xda\x00\x02\xff\xd9", "no frame header"),
         (SIGNATURES["webp"] + b"JUNK" + bytes(40), "first chunk is unknown"),
-        (SIGNATURES["png"] + b"\x00\x00\x00\x00IEND\xaeB`\x82", "no header"),
+        (SIGNATURES["png"] + b"\x00\x00\x00\x00IEND\xaeB`\x82", "does not start with its header"),
     ],
 )
 def test_what_is_no_image(content: bytes, words: str) -> None:
@@ -150,8 +150,17 @@ def test_an_image_without_pixels() -> None:
     """A size of nothing is a damage."""
     header = b"\x00" * 8 + b"\x08\x02\x00\x00\x00"
     chunk = b"\x00\x00\x00\x0dIHDR" + header + zlib.crc32(b"IHDR" + header).to_bytes(4, "big")
+    empty = b"\x00\x00\x00\x00IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big")
     with pytest.raises(BrokenImageError, match="0 x 0 pixels"):
-        inspect(io.BytesIO(SIGNATURES["png"] + chunk + b"\x00\x00\x00\x00IEND\xaeB`\x82"))
+        inspect(io.BytesIO(SIGNATURES["png"] + chunk + empty + b"\x00\x00\x00\x00IEND\xaeB`\x82"))
+
+
+def test_a_png_without_a_picture() -> None:
+    """A header and an end make no image."""
+    content = saved("PNG")
+    start, end = content.index(b"IDAT") - 4, content.index(b"IEND") - 4
+    with pytest.raises(BrokenImageError, match="holds no picture"):
+        inspect(io.BytesIO(content[:start] + content[end:]))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
