@@ -13,6 +13,7 @@ from typing import Any
 from airflow_provider_qwenimage._compat import AirflowException, AirflowFailException
 from airflow_provider_qwenimage.api.errors import (
     ForbiddenHostError,
+    ImageTooLongError,
     InvalidRequestError,
     InvalidSettingsError,
     MissingImagesError,
@@ -25,6 +26,7 @@ from airflow_provider_qwenimage.api.errors import (
 # The same try again would end the same, or might pay twice.
 FINAL = (
     ForbiddenHostError,
+    ImageTooLongError,
     InvalidRequestError,
     InvalidSettingsError,
     MissingImagesError,

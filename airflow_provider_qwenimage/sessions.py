@@ -10,8 +10,7 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 
-CONNECTIONS = 100
-KEPT_OPEN = 15.0  # seconds; shorter than servers and proxies keep idle connections, so that few die unseen
+from airflow_provider_qwenimage.api.async_session import open_session
 
 
 @dataclass
@@ -25,14 +24,11 @@ _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDiction
 
 @asynccontextmanager
 async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Give the running loop's session, with at most ``CONNECTIONS`` connections for all its users together."""
+    """Give the running loop's session: all its users share its connections."""
     loop = asyncio.get_running_loop()
     shared = _by_loop.get(loop)
     if shared is None:
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=KEPT_OPEN)
-        shared = _by_loop[loop] = _Shared(
-            aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-        )
+        shared = _by_loop[loop] = _Shared(open_session())
     shared.users += 1
     try:
         yield shared.session

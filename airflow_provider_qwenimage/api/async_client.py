@@ -1,36 +1,36 @@
-"""Sends calls with aiohttp: the client of the triggerer. It only reads; nothing is bought from here."""
+"""Sends calls with aiohttp: the client of event loops.
+
+A trigger only reads with it, since it may be started again or twice; whoever buys with it runs on a worker.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import ssl
-from collections.abc import Awaitable, Callable
-from functools import lru_cache
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import aiohttp
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 from tenacity import AsyncRetrying
 
 from airflow_provider_qwenimage.api import wire
-from airflow_provider_qwenimage.api.errors import InvalidSettingsError, NotSentError, QwenImageError, ServiceError
-from airflow_provider_qwenimage.api.models import Generation
+from airflow_provider_qwenimage.api.async_session import open_session
+from airflow_provider_qwenimage.api.async_surroundings import proxy_for, trusted_certificates, why_not_connected
+from airflow_provider_qwenimage.api.errors import NotSentError, QwenImageError, ServiceError
+from airflow_provider_qwenimage.api.models import Generation, GenerationRequest, Submission
 from airflow_provider_qwenimage.api.retrying import Retries
-from airflow_provider_qwenimage.api.rules import is_http_url
-from airflow_provider_qwenimage.api.settings import Settings, ca_bundle, check_certificates, is_https
+from airflow_provider_qwenimage.api.settings import Settings, check_certificates, is_https
 
 Answer = TypeVar("Answer")
 
 
 class AsyncQwenImageClient:
-    """What a wait needs of the service, without blocking. Proxies and CA bundles as ``requests`` reads them.
+    """The service, call by call, without blocking. Proxies and CA bundles as ``requests`` reads them.
 
     Reads certificates and the environment when it is built: build it off the event loop.
 
     :param settings: address, key, time-outs.
-    :param retries: when a call is sent again.
+    :param retries: when a call is sent again; a create only if nothing can have been bought.
     :param sleep: waits between attempts, seconds.
     :raises InvalidSettingsError: the environment names a proxy or CA bundle that can't be used.
     """
@@ -45,11 +45,22 @@ class AsyncQwenImageClient:
         self.settings = settings
         self._retrying = AsyncRetrying(**(retries or Retries()).tenacity(), sleep=sleep)
         check_certificates(settings.base_url)
-        self._proxy = _proxy(settings.base_url)
+        self._proxy = proxy_for(settings.base_url)
         self._tls = trusted_certificates() if is_https(settings.base_url) else True
-        self._timeout = aiohttp.ClientTimeout(
-            total=settings.connect_timeout + settings.read_timeout, sock_connect=settings.connect_timeout
-        )
+        total = settings.connect_timeout + settings.read_timeout
+        self._timeout = aiohttp.ClientTimeout(total=total, sock_connect=settings.connect_timeout)
+        # `connect` covers the wait for a free connection too, which must not use up the time for the answer.
+        self._timeout_to_buy = aiohttp.ClientTimeout(total=total, connect=settings.connect_timeout)
+
+    async def create_task(self, session: aiohttp.ClientSession, request: GenerationRequest) -> Submission:
+        """Buy a generation; see ``QwenImageClient.create_task``. Never called from a trigger.
+
+        :param session: used if it keeps no connections (``open_session(keep=False)``): a kept one may have died
+            unseen, which would leave the outcome unknown. Beside any other, one of its own is opened for the call.
+        :return: its id, and the service's estimate in seconds.
+        :raises UnknownOutcomeError: the answer was lost; it may have been charged.
+        """
+        return await self._call(session, wire.create(request))
 
     async def get_task(self, session: aiohttp.ClientSession, generation_id: str) -> Generation:
         """Ask how far a generation is; see ``QwenImageClient.get_task``."""
@@ -64,72 +75,59 @@ class AsyncQwenImageClient:
         return answer
 
     async def _send(self, session: aiohttp.ClientSession, call: wire.Call[Answer]) -> Answer:
+        body = _Body(call.content(), content_type="application/json")
         try:
-            reply = await self._exchange(session, call)
+            async with _connections(session, call) as fit:
+                reply = await self._exchange(fit, call, body)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
-            raise _as_error(call, error, self.settings.host) from error
+            raise _as_error(call, error, self.settings.host, is_sent=body.is_sent) from error
         return wire.read(call, reply)
 
-    async def _exchange(self, session: aiohttp.ClientSession, call: wire.Call[Answer]) -> wire.Reply:
+    async def _exchange(self, session: aiohttp.ClientSession, call: wire.Call[Answer], body: _Body) -> wire.Reply:
         async with session.post(
             self.settings.url(call.path),
-            data=call.content(),
+            data=body,
             headers=self.settings.headers(),
-            timeout=self._timeout,
+            timeout=self._timeout_to_buy if call.buys else self._timeout,
             allow_redirects=False,  # a redirect would carry the key to another place
             proxy=self._proxy,
             ssl=self._tls,
         ) as response:
-            body = bytearray()
+            content = bytearray()
             async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > wire.MAX_REPLY_BYTES:
+                content += chunk
+                if len(content) > wire.MAX_REPLY_BYTES:
                     break
-            cut, retry_after = bytes(body[: wire.MAX_REPLY_BYTES + 1]), response.headers.get("Retry-After")
+            cut, retry_after = bytes(content[: wire.MAX_REPLY_BYTES + 1]), response.headers.get("Retry-After")
             return wire.Reply(response.status, cut, retry_after, self.settings.api_key)
 
 
-def _proxy(url: str) -> str | None:
-    proxy = select_proxy(url, get_environ_proxies(url))
-    if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"
-    if proxy and not is_http_url(proxy):  # it may hold a password, so it is not shown
-        raise InvalidSettingsError("The proxy that the environment names is no http:// or https:// URL.")
-    return proxy
+class _Body(aiohttp.BytesPayload):
+    """A request's body that knows whether sending it has begun: before that, nothing can have been bought."""
+
+    is_sent = False
+
+    async def write(self, writer: Any) -> None:  # aiohttp < 3.12 calls this
+        self.is_sent = True
+        await super().write(writer)
+
+    async def write_with_length(self, writer: Any, content_length: int | None) -> None:
+        self.is_sent = True
+        await super().write_with_length(writer, content_length)
 
 
-@lru_cache(maxsize=1)
-def trusted_certificates() -> ssl.SSLContext:
-    """Return a TLS context of the certificates that ``requests`` trusts; once per process, for it costs some 20 ms."""
-    place = ca_bundle() or DEFAULT_CA_BUNDLE_PATH
-    is_folder = os.path.isdir(place)
-    return ssl.create_default_context(cafile=None if is_folder else place, capath=place if is_folder else None)
+@asynccontextmanager
+async def _connections(session: aiohttp.ClientSession, call: wire.Call[Any]) -> AsyncIterator[aiohttp.ClientSession]:
+    """Give the session for a call: one that buys gets a connection that has not been used before."""
+    if not call.buys or (session.connector and session.connector.force_close):
+        yield session
+        return
+    async with open_session(keep=False) as own:
+        yield own
 
 
-def _as_error(call: wire.Call[Answer], error: BaseException, host: str) -> QwenImageError:
-    if isinstance(error, _NEVER_SENT):
-        return NotSentError(f"Could not connect to {host} for the {call.name}: {_reason(error)}.")
+def _as_error(call: wire.Call[Answer], error: BaseException, host: str, *, is_sent: bool) -> QwenImageError:
+    if not is_sent:
+        return NotSentError(f"Could not connect to {host} for the {call.name}: {why_not_connected(error)}.")
     what = "timed out" if isinstance(error, asyncio.TimeoutError) else "was lost"
-    return ServiceError(f"The answer of {host} to the {call.name} {what}.")
-
-
-_NEVER_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.InvalidURL,
-)
-
-
-def _reason(error: BaseException) -> str:
-    """Name the cause in the words of the worker's client; the libraries' own hold addresses and layers."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "its certificate is not trusted"
-    if isinstance(error, (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError)):
-        return "the proxy can't be reached or refused"
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return "no answer in time"
-    if isinstance(error, aiohttp.InvalidURL):
-        return "its address, or the proxy's, can't be used"
-    unresolved = isinstance(getattr(error, "os_error", None), socket.gaierror)
-    return "the name can't be resolved" if unresolved else "connection refused or unreachable"
+    return wire.lost_answer(call, ServiceError(f"The answer of {host} to the {call.name} {what}."))

@@ -10,10 +10,11 @@ from typing import BinaryIO, TypeVar
 
 import requests
 from tenacity import Retrying
-from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NewConnectionError, ProxyError
+from urllib3.exceptions import LocationParseError
 
 from airflow_provider_qwenimage.api import wire
-from airflow_provider_qwenimage.api.body import Session, pieces
+from airflow_provider_qwenimage.api.body import pieces
+from airflow_provider_qwenimage.api.connections import NotConnected, Session
 from airflow_provider_qwenimage.api.errors import NotSentError, QwenImageError, ServiceError
 from airflow_provider_qwenimage.api.models import Generation, GenerationRequest, Submission
 from airflow_provider_qwenimage.api.retrying import Retries
@@ -40,7 +41,7 @@ class QwenImageClient:
         check_certificates(settings.base_url)
         self.settings = settings
         self._retrying = Retrying(**(retries or Retries()).tenacity(), sleep=sleep)
-        self._session = Session()
+        self._session = Session(self._until)
 
     def create_task(self, request: GenerationRequest) -> Submission:
         """Buy a generation.
@@ -99,7 +100,7 @@ class QwenImageClient:
         try:
             with self._connections(call) as session:
                 reply = self._exchange(session, call)
-        except (requests.RequestException, LocationParseError) as error:
+        except (NotConnected, requests.RequestException, LocationParseError) as error:
             raise _as_error(call, error, self.settings.host) from error
         return wire.read(call, reply)
 
@@ -109,12 +110,15 @@ class QwenImageClient:
         if not call.buys:
             yield self._session
             return
-        with Session() as session:
+        with Session(self._until) as session:
             yield session
+
+    def _until(self) -> float:
+        """Return when an answer that is waited for from now on must be complete, ``time.monotonic()`` seconds."""
+        return time.monotonic() + self.settings.read_timeout
 
     def _exchange(self, session: requests.Session, call: wire.Call[Answer]) -> wire.Reply:
         settings = self.settings
-        until = time.monotonic() + settings.connect_timeout + settings.read_timeout
         with session.post(
             settings.url(call.path),
             data=call.content(),
@@ -124,13 +128,13 @@ class QwenImageClient:
             stream=True,
         ) as response:
             retry_after = response.headers.get("Retry-After")
-            return wire.Reply(response.status_code, _body(response, until), retry_after, settings.api_key)
+            return wire.Reply(response.status_code, _body(response), retry_after, settings.api_key)
 
 
-def _body(response: requests.Response, until: float) -> bytes:
+def _body(response: requests.Response) -> bytes:
     """Return the body, cut one byte past the size limit so that the reader sees that it is too long."""
     body = bytearray()
-    for piece in pieces(response, until):
+    for piece in pieces(response):
         body += piece
         if len(body) > wire.MAX_REPLY_BYTES:
             break
@@ -138,43 +142,13 @@ def _body(response: requests.Response, until: float) -> bytes:
 
 
 def _as_error(call: wire.Call[Answer], error: Exception, host: str) -> QwenImageError:
-    if _never_sent(error):
-        return NotSentError(f"Could not connect to {host} for the {call.name}: {_reason(error)}.")
+    if isinstance(error, NotConnected):
+        return NotSentError(f"Could not connect to {host} for the {call.name}: {error}.")
+    if isinstance(error, _UNUSABLE):
+        return NotSentError(f"Could not connect to {host} for the {call.name}: {UNUSABLE_ADDRESS}.")
     what = "timed out" if isinstance(error, requests.Timeout) else "was lost"
     return wire.lost_answer(call, ServiceError(f"The answer of {host} to the {call.name} {what}."))
 
 
-def _never_sent(error: Exception) -> bool:
-    """Tell whether the error came before the first byte of the request left."""
-    if isinstance(error, _UNUSABLE):
-        return True
-    if isinstance(error, requests.exceptions.SSLError):
-        return "CERTIFICATE_VERIFY_FAILED" in str(error)
-    cause = error.args[0] if error.args else None
-    cause = getattr(cause, "reason", cause)
-    if isinstance(cause, ProxyError):  # also for an answer that a proxy lost, after it took the request
-        cause = cause.original_error
-        if str(cause).startswith("Tunnel connection failed"):
-            return True
-    return isinstance(cause, (NewConnectionError, ConnectTimeoutError))
-
-
-_UNUSABLE = (
-    requests.ConnectTimeout,
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    LocationParseError,
-)
-
-
-def _reason(error: Exception) -> str:
-    """Name the cause without the URL, object addresses and layers that libraries put around it."""
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not trusted"
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy can't be reached or refused"
-    if isinstance(error, requests.ConnectTimeout):
-        return "no answer in time"
-    if isinstance(error, _UNUSABLE):
-        return "its address, or the proxy's, can't be used"
-    return "the name can't be resolved" if "resolve" in str(error).lower() else "connection refused or unreachable"
+_UNUSABLE = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, LocationParseError)
+UNUSABLE_ADDRESS = "its address, or the proxy's, can't be used"

@@ -27,6 +27,7 @@
         ├── ForbiddenHostError      its URL leads into a private network
         ├── ImageDownloadError      it could not be fetched this time
         └── BrokenImageError        truncated, mislabelled or no image at all
+            └── ImageTooLongError       longer than is accepted
 
 Each class says what it means for money (``money``), what to do next (``advice``) and whether doing the same again
 is safe and may help (``retry_safe``); the text of an error ends with these sentences.
@@ -209,7 +210,10 @@ class ImageError(QwenImageError):
 class ImageGoneError(ImageError):
     """The image's URL answers 4xx. Retrying soon can't help."""
 
-    advice = "Result URLs do not live for ever: save images soon after they are made, with the URLs unchanged."
+    advice = (
+        "Result URLs do not live for ever: save images soon after they are made, with the URLs unchanged. "
+        "No retry buys again: clear the task that generates, for a new image that is paid for."
+    )
 
 
 class ForbiddenHostError(ImageError):
@@ -228,3 +232,9 @@ class BrokenImageError(ImageError):
     """What was fetched is truncated, mislabelled or no image at all. Retrying is safe and may help."""
 
     retry_safe = True
+
+
+class ImageTooLongError(BrokenImageError):
+    """What was fetched is longer than is accepted. Retrying can't help: it would be as long again."""
+
+    retry_safe = False

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import Any
 from urllib.parse import urlsplit
 
-from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies, select_proxy
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from airflow_provider_qwenimage.api.errors import ForbiddenHostError
 
@@ -48,42 +44,14 @@ def check_public(url: str) -> None:
         raise _forbidden(urlsplit(url).hostname)
 
 
+def check_address(address: str, host: str) -> None:
+    """Refuse an address to which a host's name was resolved.
+
+    :raises ForbiddenHostError: it is not public.
+    """
+    if not _is_public(address):
+        raise _forbidden(host)
+
+
 def _forbidden(host: str | None) -> ForbiddenHostError:
     return ForbiddenHostError(f"The service names an image on {host}, which is no public address: not fetched.")
-
-
-class PublicAdapter(HTTPAdapter):
-    """Refuses connections to addresses that are not public, whatever the name resolved to when it was looked up before.
-
-    A name server of the other side may answer differently each time. A proxy's connections are left alone.
-    """
-
-    def init_poolmanager(self, *given: Any, **more: Any) -> None:
-        """Make connections that look at whom they have reached before they send anything."""
-        super().init_poolmanager(*given, **more)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-
-
-class _HTTP(HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        return _checked(super()._new_conn(), self.host)
-
-
-class _HTTPS(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _checked(super()._new_conn(), self.host)
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _HTTP
-
-
-class _HTTPSPool(HTTPSConnectionPool):
-    ConnectionCls = _HTTPS
-
-
-def _checked(connection: socket.socket, host: str) -> socket.socket:
-    if not _is_public(connection.getpeername()[0]):
-        connection.close()
-        raise _forbidden(host)
-    return connection

@@ -9,7 +9,8 @@ from typing import BinaryIO
 
 import requests
 
-from airflow_provider_qwenimage.api.body import Session, pieces
+from airflow_provider_qwenimage.api.body import pieces
+from airflow_provider_qwenimage.api.connections import NotConnected, Session
 from airflow_provider_qwenimage.api.errors import BrokenImageError, InvalidRequestError, UploadError
 from airflow_provider_qwenimage.api.images import inspect
 from airflow_provider_qwenimage.api.models import UploadForm
@@ -57,7 +58,7 @@ def send(form: UploadForm, image: InputImage, timeout: tuple[float, float]) -> s
     image.file.seek(0)
     try:
         with (
-            Session() as session,
+            Session(lambda: time.monotonic() + timeout[1]) as session,
             session.post(
                 form.url,
                 data=list(form.fields.items()),
@@ -68,7 +69,7 @@ def send(form: UploadForm, image: InputImage, timeout: tuple[float, float]) -> s
             ) as response,
         ):
             words = _start_of(response)
-    except requests.RequestException as error:
+    except (NotConnected, requests.RequestException) as error:
         raise UploadError("The connection to the service's image storage failed.") from error
     if response.status_code not in (200, 201, 204):
         raise UploadError(
@@ -82,6 +83,6 @@ def send(form: UploadForm, image: InputImage, timeout: tuple[float, float]) -> s
 def _start_of(response: requests.Response) -> str:
     """Return what arrives first of an answer: it tells why, and nobody knows how much there is to come."""
     try:
-        return printable(next(pieces(response, time.monotonic()), b"").decode(errors="replace"))
+        return printable(next(pieces(response), b"").decode(errors="replace"))
     except requests.RequestException:
         return ""  # the status has been read, and decides

@@ -143,6 +143,15 @@ class Proxy(Server):
         self.url = f"http://127.0.0.1:{self.port}"
 
 
+class Raw(Server):
+    """Hands each connection to its answer as it is, before anything is read from it."""
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(10)
+        with contextlib.suppress(OSError), connection:
+            self._answer(connection, b"")
+
+
 def _read_request(connection: socket.socket) -> bytes:
     received = b""
     while b"\r\n\r\n" not in received:

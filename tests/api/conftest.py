@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 from api_servers import KEY, Authority
 
-from airflow_provider_qwenimage.api.async_client import AsyncQwenImageClient, trusted_certificates
+from airflow_provider_qwenimage.api.async_client import AsyncQwenImageClient
+from airflow_provider_qwenimage.api.async_surroundings import trusted_certificates
 from airflow_provider_qwenimage.api.client import QwenImageClient
 from airflow_provider_qwenimage.api.retrying import Retries
 from airflow_provider_qwenimage.api.settings import Settings
@@ -61,8 +62,8 @@ def connect() -> Iterator[Callable[..., QwenImageClient]]:
         yield make
 
 
-class Reader:
-    """The triggerer's client with the methods of the worker's: each runs the event loop until it is done."""
+class Looped:
+    """The client of event loops with the methods of the other: each runs the loop until it is done."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, client: AsyncQwenImageClient) -> None:
         self.sleeps: list[float] = []
@@ -72,6 +73,9 @@ class Reader:
 
     async def _open(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+
+    def create_task(self, request: Any) -> Any:
+        return self.run(self.client.create_task(self.session, request))
 
     def get_task(self, generation_id: str) -> Any:
         return self.run(self.client.get_task(self.session, generation_id))
@@ -99,31 +103,31 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.fixture
-def connect_async(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[..., Reader]]:
-    """Make triggerer clients, in the same way as ``connect``."""
-    readers: list[Reader] = []
+def connect_async(loop: asyncio.AbstractEventLoop) -> Iterator[Callable[..., Looped]]:
+    """Make clients of an event loop, in the same way as ``connect``."""
+    made: list[Looped] = []
 
     def make(
         base_url: str, *, key: str = KEY, sleep: Any = None, retries: Retries | None = None, **time_outs: float
-    ) -> Reader:
+    ) -> Looped:
         async def note(seconds: float) -> None:
-            reader.sleeps.append(seconds)
+            client.sleeps.append(seconds)
             if sleep is not None:
                 sleep(seconds)
 
         settings = Settings(key, base_url, **{**TIME_OUTS, **time_outs})
-        reader = Reader(loop, AsyncQwenImageClient(settings, retries=retries, sleep=note))
-        readers.append(reader)
-        return reader
+        client = Looped(loop, AsyncQwenImageClient(settings, retries=retries, sleep=note))
+        made.append(client)
+        return client
 
     yield make
-    for reader in readers:
-        reader.close()
+    for client in made:
+        client.close()
 
 
 @pytest.fixture(params=["connect", "connect_async"])
-def reader(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Make clients that read: the worker's in one run of the test, the triggerer's in the other."""
+def either(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Make clients of one kind in one run of the test and of the other in the other."""
     return request.getfixturevalue(request.param)
 
 
@@ -138,9 +142,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
     """Set environment variables, with no proxies and no CA bundle but those."""
     for name in (*PROXY_NAMES, *map(str.upper, PROXY_NAMES), *BUNDLE_NAMES):
         monkeypatch.delenv(name, raising=False)
-    trusted_certificates.cache_clear()
 
     def set_all(**variables: str) -> None:
+        trusted_certificates.cache_clear()
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 

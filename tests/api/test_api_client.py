@@ -57,11 +57,11 @@ def caught(act: Any, *arguments: Any) -> QwenImageError:
 # Everything goes well
 
 
-def test_from_create_to_urls(emulator: Emulator, connect: Any, reader: Any) -> None:
+def test_from_create_to_urls(emulator: Emulator, connect: Any, either: Any) -> None:
     """A generation is bought once by the worker and read by either client; the contract is kept throughout."""
     submission = connect(emulator.url).create_task(REQUEST)
     assert submission.estimated_time == 10
-    found = reader(emulator.url).get_task(submission.generation_id)
+    found = either(emulator.url).get_task(submission.generation_id)
     assert found.generation_id == submission.generation_id
     assert found.status is GenerationStatus.COMPLETED
     assert [url.startswith(f"{emulator.url}/images/{found.generation_id}_") for url in found.result_urls] == [
@@ -72,9 +72,9 @@ def test_from_create_to_urls(emulator: Emulator, connect: Any, reader: Any) -> N
     assert no_violations(emulator)
 
 
-def test_image_to_image(emulator: Emulator, connect: Any) -> None:
+def test_image_to_image(emulator: Emulator, either: Any) -> None:
     """A result of one generation is the source of the next."""
-    client = connect(emulator.url)
+    client = either(emulator.url)
     (source,) = client.get_task(client.create_task(GenerationRequest(prompt="a cat")).generation_id).result_urls
     made = client.create_task(GenerationRequest(prompt="as a watercolor", image_urls=(source,)))
     assert client.get_task(made.generation_id).result_urls
@@ -82,19 +82,19 @@ def test_image_to_image(emulator: Emulator, connect: Any) -> None:
     assert no_violations(emulator)
 
 
-def test_credits(emulator: Emulator, connect: Any, reader: Any) -> None:
+def test_credits(emulator: Emulator, connect: Any, either: Any) -> None:
     """The balance is read, and goes down with a purchase."""
-    client = reader(emulator.url)
+    client = either(emulator.url)
     assert client.get_credits() == 1000
     connect(emulator.url).create_task(REQUEST)
     assert client.get_credits() == 998
     assert no_violations(emulator)
 
 
-def test_what_is_sent(emulator: Emulator, connect: Any, reader: Any) -> None:
+def test_what_is_sent(emulator: Emulator, connect: Any, either: Any) -> None:
     """Method, content type, key and body are the contract's; a call without a body sends none."""
     connect(emulator.url).create_task(REQUEST)
-    client = reader(emulator.url)
+    client = either(emulator.url)
     client.get_credits()
     with pytest.raises(NotFoundError):
         client.get_task("none")
@@ -108,59 +108,59 @@ def test_what_is_sent(emulator: Emulator, connect: Any, reader: Any) -> None:
     assert get["body"] == {"task_id": "none"}
 
 
-def test_a_base_url_with_a_path_and_a_slash(emulator: Emulator, reader: Any) -> None:
+def test_a_base_url_with_a_path_and_a_slash(emulator: Emulator, either: Any) -> None:
     """A gateway may put the service below a path; the emulator has nothing there, and says so."""
-    error = caught(reader(f"{emulator.url}/gateway/").get_credits)
+    error = caught(either(f"{emulator.url}/gateway/").get_credits)
     assert emulator.requests()[-1]["path"] == "/gateway/api/task/get_credits"
     assert isinstance(error, RejectedError)
 
 
-def test_a_processing_and_a_failed_generation(emulator: Emulator, connect: Any, reader: Any) -> None:
+def test_a_processing_and_a_failed_generation(emulator: Emulator, connect: Any, either: Any) -> None:
     """Their states are answers, not errors."""
     emulator.plan("create", "stuck")
     emulator.plan("create", "fail")
     stuck, failed = (connect(emulator.url).create_task(REQUEST).generation_id for _ in range(2))
-    client = reader(emulator.url)
+    client = either(emulator.url)
     assert client.get_task(stuck).status is GenerationStatus.PROCESSING
     assert client.get_task(failed).status is GenerationStatus.FAILED
     assert client.sleeps == []
 
 
 @pytest.mark.parametrize("pending", ["absent", "null", "empty"])
-def test_every_way_to_have_no_urls_yet(pending: str, connect: Any, reader: Any) -> None:
+def test_every_way_to_have_no_urls_yet(pending: str, connect: Any, either: Any) -> None:
     """Null, absent and empty URLs are fine while a generation is processing."""
     with Emulator(api_key=KEY, pending_urls=pending, duration=1000) as emulator:
         made = connect(emulator.url).create_task(REQUEST)
-        assert reader(emulator.url).get_task(made.generation_id).status is GenerationStatus.PROCESSING
+        assert either(emulator.url).get_task(made.generation_id).status is GenerationStatus.PROCESSING
 
 
 @pytest.mark.parametrize("urls", ["null", "absent", "empty"])
-def test_completed_without_images(emulator: Emulator, connect: Any, reader: Any, urls: str) -> None:
+def test_completed_without_images(emulator: Emulator, connect: Any, either: Any, urls: str) -> None:
     """It is an error that is not tried again."""
     emulator.plan("create", "missing_urls", urls=urls)
     made = connect(emulator.url).create_task(REQUEST)
-    client = reader(emulator.url)
+    client = either(emulator.url)
     error = caught(client.get_task, made.generation_id)
     assert type(error) is NoImagesError
     assert (count(emulator, "get"), client.sleeps) == (1, [])
 
 
-def test_completed_with_fewer_images(emulator: Emulator, connect: Any, reader: Any) -> None:
+def test_completed_with_fewer_images(emulator: Emulator, connect: Any, either: Any) -> None:
     """What there is, is handed on."""
     emulator.plan("create", "missing_urls", urls="fewer")
     made = connect(emulator.url).create_task(REQUEST)
-    assert len(reader(emulator.url).get_task(made.generation_id).result_urls) == 1
+    assert len(either(emulator.url).get_task(made.generation_id).result_urls) == 1
 
 
 # The service says no
 
 
 @pytest.mark.parametrize("http_errors", [False, True])
-def test_refusals(http_errors: bool, connect: Any) -> None:
+def test_refusals(http_errors: bool, either: Any) -> None:
     """Wrong key, too few credits, unreachable image, unknown generation: one request each, under any HTTP status."""
     with Emulator(api_key=KEY, http_errors=http_errors, credits=1) as emulator:
-        client = connect(emulator.url)
-        assert type(caught(connect(emulator.url, key="key_wrong").create_task, REQUEST)) is AuthenticationError
+        client = either(emulator.url)
+        assert type(caught(either(emulator.url, key="key_wrong").create_task, REQUEST)) is AuthenticationError
         assert type(caught(client.create_task, REQUEST)) is InsufficientCreditsError
         image = GenerationRequest(prompt="a cat", image_urls=(f"http://127.0.0.1:{closed_port()}/cat.png",))
         assert type(caught(client.create_task, image)) is InvalidImageError
@@ -171,10 +171,10 @@ def test_refusals(http_errors: bool, connect: Any) -> None:
 
 
 @pytest.mark.parametrize("http_errors", [False, True])
-def test_refusals_of_reads(http_errors: bool, reader: Any) -> None:
+def test_refusals_of_reads(http_errors: bool, either: Any) -> None:
     """A wrong key and an unknown generation end a read at once, in either client."""
     with Emulator(api_key=KEY, http_errors=http_errors) as emulator:
-        wrong, client = reader(emulator.url, key="key_wrong"), reader(emulator.url)
+        wrong, client = either(emulator.url, key="key_wrong"), either(emulator.url)
         for call in (lambda: wrong.get_task("none"), wrong.get_credits):
             assert type(caught(call)) is AuthenticationError
         assert type(caught(client.get_task, "none")) is NotFoundError
@@ -192,24 +192,24 @@ def test_refusals_of_reads(http_errors: bool, reader: Any) -> None:
     ],
 )
 def test_refusals_in_every_wording(
-    emulator: Emulator, reader: Any, code: int, field: str, message: str, expected: type
+    emulator: Emulator, either: Any, code: int, field: str, message: str, expected: type
 ) -> None:
     """Both names of the field and both codes are understood, and the words are in the text."""
     emulator.plan("get_credits", "refuse", code=code, field=field, message=message)
-    error = caught(reader(emulator.url).get_credits)
+    error = caught(either(emulator.url).get_credits)
     assert type(error) is expected
     assert message in str(error)
 
 
-def test_the_key_does_not_come_back_in_the_words_of_the_service(emulator: Emulator, connect: Any, reader: Any) -> None:
+def test_the_key_does_not_come_back_in_the_words_of_the_service(emulator: Emulator, connect: Any, either: Any) -> None:
     """A service that repeats the key in its message does not get it into our texts, whole or cut."""
     emulator.plan("*", "refuse", message=f"Invalid API KEY {KEY}", times=2)
-    for act in (lambda: connect(emulator.url).create_task(REQUEST), reader(emulator.url).get_credits):
+    for act in (lambda: connect(emulator.url).create_task(REQUEST), either(emulator.url).get_credits):
         error = caught(act)
         assert error.service_message == "Invalid API KEY ***"
         assert "key_not" not in str(error)
     emulator.plan("*", "refuse", message="x" * 280 + KEY)
-    assert "key_not" not in str(caught(reader(emulator.url).get_credits))
+    assert "key_not" not in str(caught(either(emulator.url).get_credits))
 
 
 # A create is sent once
@@ -239,11 +239,11 @@ LOST: list[tuple[str, dict[str, Any], int]] = [
 
 @pytest.mark.parametrize(("kind", "parameters", "purchases"), LOST)
 def test_a_create_whose_answer_is_lost_is_not_sent_again(
-    emulator: Emulator, connect: Any, kind: str, parameters: dict[str, Any], purchases: int
+    emulator: Emulator, either: Any, kind: str, parameters: dict[str, Any], purchases: int
 ) -> None:
     """Whether it took effect or not, it is sent exactly once, and the error says that it may have been charged."""
     emulator.plan("create", kind, **parameters)
-    client = connect(emulator.url)
+    client = either(emulator.url)
     error = caught(client.create_task, REQUEST)
     assert type(error) is UnknownOutcomeError
     assert "may have been started and charged" in str(error)
@@ -251,21 +251,21 @@ def test_a_create_whose_answer_is_lost_is_not_sent_again(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_create_that_times_out_is_not_sent_again(own_emulator: Emulator, connect: Any, when: str) -> None:
+def test_a_create_that_times_out_is_not_sent_again(own_emulator: Emulator, either: Any, when: str) -> None:
     """A slow service may have bought or be about to: nobody knows."""
     own_emulator.plan("create", "delay", seconds=0.7, when=when)
-    client = connect(own_emulator.url, **IMPATIENT)
+    client = either(own_emulator.url, **IMPATIENT)
     error = caught(client.create_task, REQUEST)
     assert type(error) is UnknownOutcomeError
     assert "timed out" in error.message
     assert (count(own_emulator, "create"), client.sleeps) == (1, [])
 
 
-def test_a_create_that_trickles_is_not_sent_again(emulator: Emulator, connect: Any) -> None:
+def test_a_create_that_trickles_is_not_sent_again(emulator: Emulator, either: Any) -> None:
     """An answer that comes byte by byte is cut off."""
     emulator.plan("create", "slow", bytes=1, pause=0.1)
     start = time.monotonic()
-    error = caught(connect(emulator.url, **IMPATIENT).create_task, REQUEST)
+    error = caught(either(emulator.url, **IMPATIENT).create_task, REQUEST)
     assert time.monotonic() - start < 2
     assert type(error) is UnknownOutcomeError
     assert count(emulator, "create") == 1
@@ -274,26 +274,26 @@ def test_a_create_that_trickles_is_not_sent_again(emulator: Emulator, connect: A
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("body", ["envelope", "text", "empty"])
 def test_a_create_that_was_refused_before_it_was_worked_on_is_sent_again(
-    emulator: Emulator, connect: Any, status: int, body: str
+    emulator: Emulator, either: Any, status: int, body: str
 ) -> None:
     """429 and 503 are retried until it works, and it is bought once."""
     emulator.plan("create", "http_error", status=status, body=body, times=3)
-    client = connect(emulator.url)
+    client = either(emulator.url)
     assert client.create_task(REQUEST).generation_id
     assert (count(emulator, "create"), bought(emulator), len(client.sleeps)) == (4, 1, 3)
 
 
-def test_an_html_page_with_503_is_a_refusal_too(emulator: Emulator, connect: Any) -> None:
+def test_an_html_page_with_503_is_a_refusal_too(emulator: Emulator, either: Any) -> None:
     """The page of a proxy whose backend is down."""
     emulator.plan("create", "html", status=503)
-    assert connect(emulator.url).create_task(REQUEST).generation_id
+    assert either(emulator.url).create_task(REQUEST).generation_id
     assert bought(emulator) == 1
 
 
-def test_a_create_gives_up_on_an_overloaded_service(emulator: Emulator, connect: Any) -> None:
+def test_a_create_gives_up_on_an_overloaded_service(emulator: Emulator, either: Any) -> None:
     """After the last attempt the error says that nothing was bought."""
     emulator.plan("create", "http_error", status=429, times=10, message="slow down")
-    client = connect(emulator.url)
+    client = either(emulator.url)
     error = caught(client.create_task, REQUEST)
     assert type(error) is OverloadedError
     assert (error.http_status, error.service_message, error.retry_safe) == (429, "slow down", True)
@@ -301,18 +301,18 @@ def test_a_create_gives_up_on_an_overloaded_service(emulator: Emulator, connect:
     assert (count(emulator, "create"), bought(emulator), len(client.sleeps)) == (4, 0, 3)
 
 
-def test_an_unknown_outcome_after_a_refusal_ends_the_attempts(emulator: Emulator, connect: Any) -> None:
+def test_an_unknown_outcome_after_a_refusal_ends_the_attempts(emulator: Emulator, either: Any) -> None:
     """The second attempt may have bought, so there is no third."""
     emulator.plan("create", "http_error", status=503)
     emulator.plan("create", "close_after", skip=1)
-    assert type(caught(connect(emulator.url).create_task, REQUEST)) is UnknownOutcomeError
+    assert type(caught(either(emulator.url).create_task, REQUEST)) is UnknownOutcomeError
     assert (count(emulator, "create"), bought(emulator)) == (2, 1)
 
 
-def test_a_strange_estimate_does_not_lose_the_id(emulator: Emulator, connect: Any) -> None:
+def test_a_strange_estimate_does_not_lose_the_id(emulator: Emulator, either: Any) -> None:
     """An answer without a usable estimate is still an answer."""
     emulator.plan("create", "data", set={"estimated_time": "soon"})
-    assert connect(emulator.url).create_task(REQUEST).estimated_time is None
+    assert either(emulator.url).create_task(REQUEST).estimated_time is None
 
 
 def id_or_none(client: Any) -> str | None:
@@ -322,11 +322,11 @@ def id_or_none(client: Any) -> str | None:
         return None
 
 
-def test_each_of_many_creates_is_sent_once(emulator: Emulator, connect: Any) -> None:
+def test_each_of_many_creates_is_sent_once(emulator: Emulator, either: Any) -> None:
     """With faults by chance, no purchase goes unnoticed: every request is a success, an error, or a safe retry."""
     emulator.plan("create", "close_after", probability=0.2)
     emulator.plan("create", "http_error", status=503, probability=0.3)
-    client = connect(emulator.url, retries=Retries(attempts=20))
+    client = either(emulator.url, retries=Retries(attempts=20))
     outcomes = [id_or_none(client) for _ in range(40)]
     assert count(emulator, "create") == 40 + len(client.sleeps)
     assert bought(emulator) == 40
@@ -357,7 +357,7 @@ READS = ["get", "get_credits"]
 
 
 @pytest.fixture
-def read(emulator: Emulator, connect: Any, reader: Any) -> Any:
+def read(emulator: Emulator, connect: Any, either: Any) -> Any:
     """Make a read of an endpoint, with a generation to ask for."""
     generation_id = connect(emulator.url).create_task(REQUEST).generation_id
 
@@ -370,11 +370,11 @@ def read(emulator: Emulator, connect: Any, reader: Any) -> Any:
 @pytest.mark.parametrize("endpoint", READS)
 @pytest.mark.parametrize(("kind", "parameters", "expected"), TRANSIENT)
 def test_a_read_is_retried_until_it_works(
-    emulator: Emulator, reader: Any, read: Any, endpoint: str, kind: str, parameters: dict[str, Any], expected: type
+    emulator: Emulator, either: Any, read: Any, endpoint: str, kind: str, parameters: dict[str, Any], expected: type
 ) -> None:
     """Whatever is transient is tried again: three failures, then the answer."""
     emulator.plan(endpoint, kind, times=3, **parameters)
-    client = reader(emulator.url)
+    client = either(emulator.url)
     assert read(endpoint, client)
     assert (count(emulator, endpoint), len(client.sleeps)) == (4, 3)
 
@@ -382,11 +382,11 @@ def test_a_read_is_retried_until_it_works(
 @pytest.mark.parametrize("endpoint", READS)
 @pytest.mark.parametrize(("kind", "parameters", "expected"), TRANSIENT)
 def test_a_read_gives_up_after_its_attempts(
-    emulator: Emulator, reader: Any, read: Any, endpoint: str, kind: str, parameters: dict[str, Any], expected: type
+    emulator: Emulator, either: Any, read: Any, endpoint: str, kind: str, parameters: dict[str, Any], expected: type
 ) -> None:
     """The last error is the one that is raised."""
     emulator.plan(endpoint, kind, times=10, **parameters)
-    client = reader(emulator.url, retries=TWICE)
+    client = either(emulator.url, retries=TWICE)
     assert type(caught(read, endpoint, client)) is expected
     assert (count(emulator, endpoint), len(client.sleeps)) == (2, 1)
 
@@ -395,46 +395,46 @@ def test_a_read_gives_up_after_its_attempts(
     "changes",
     [{"set": {"status": 4}}, {"delete": ["status"]}, {"set": {"result_urls": "x"}}, {"set": {"task_id": "y"}}],
 )
-def test_a_strange_answer_is_asked_for_again(emulator: Emulator, reader: Any, read: Any, changes: Any) -> None:
+def test_a_strange_answer_is_asked_for_again(emulator: Emulator, either: Any, read: Any, changes: Any) -> None:
     """An answer that can't be right may be right the next time."""
     emulator.plan("get", "data", **changes)
-    assert read("get", reader(emulator.url)).result_urls
+    assert read("get", either(emulator.url)).result_urls
 
 
 @pytest.mark.parametrize("endpoint", READS)
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_read_that_times_out_is_retried(
-    emulator: Emulator, connect: Any, reader: Any, endpoint: str, when: str
+    emulator: Emulator, connect: Any, either: Any, endpoint: str, when: str
 ) -> None:
     """A late answer is not waited for."""
     generation_id = connect(emulator.url).create_task(REQUEST).generation_id
     emulator.plan(endpoint, "delay", seconds=1.0, when=when)
-    client = reader(emulator.url, **IMPATIENT)
+    client = either(emulator.url, **IMPATIENT)
     assert client.get_task(generation_id) if endpoint == "get" else client.get_credits()
     assert count(emulator, endpoint) == 2
 
 
-def test_a_read_that_times_out_says_so(emulator: Emulator, reader: Any) -> None:
+def test_a_read_that_times_out_says_so(emulator: Emulator, either: Any) -> None:
     """The error names the host and what happened."""
     emulator.plan("get_credits", "delay", seconds=1.0)
-    error = caught(reader(emulator.url, retries=Retries(attempts=1), **IMPATIENT).get_credits)
+    error = caught(either(emulator.url, retries=Retries(attempts=1), **IMPATIENT).get_credits)
     assert type(error) is ServiceError
     assert re.search(r"The answer of 127\.0\.0\.1:\d+ to the get_credits timed out", error.message)
 
 
-def test_a_trickling_answer_ends_within_the_time_outs(emulator: Emulator, reader: Any) -> None:
+def test_a_trickling_answer_ends_within_the_time_outs(emulator: Emulator, either: Any) -> None:
     """Bytes that keep coming do not keep a read alive beyond connect plus read time-out."""
     emulator.plan("get_credits", "slow", bytes=1, pause=0.1)
-    client = reader(emulator.url, retries=Retries(attempts=1), **IMPATIENT)
+    client = either(emulator.url, retries=Retries(attempts=1), **IMPATIENT)
     start = time.monotonic()
     assert type(caught(client.get_credits)) is ServiceError
     assert 0.3 < time.monotonic() - start < 1.5
 
 
-def test_a_slow_but_steady_answer_is_read(emulator: Emulator, reader: Any) -> None:
+def test_a_slow_but_steady_answer_is_read(emulator: Emulator, either: Any) -> None:
     """Pieces are put together."""
     emulator.plan("get_credits", "slow", bytes=10, pause=0.01)
-    assert reader(emulator.url).get_credits() == 1000
+    assert either(emulator.url).get_credits() == 1000
 
 
 # Waits between attempts
@@ -452,29 +452,29 @@ def test_a_slow_but_steady_answer_is_read(emulator: Emulator, reader: Any) -> No
     ],
 )
 def test_retry_after_is_honoured_and_capped(
-    emulator: Emulator, reader: Any, retry_after: Any, low: float, high: float
+    emulator: Emulator, either: Any, retry_after: Any, low: float, high: float
 ) -> None:
     """Seconds are waited, up to the longest wait; rubbish and dates that are over mean our own wait."""
     emulator.plan("get_credits", "http_error", status=429, **({"retry_after": retry_after} if retry_after else {}))
-    client = reader(emulator.url)
+    client = either(emulator.url)
     client.get_credits()
     (waited,) = client.sleeps
     assert low <= waited <= high
 
 
-def test_a_create_honours_retry_after(emulator: Emulator, connect: Any) -> None:
+def test_a_create_honours_retry_after(emulator: Emulator, either: Any) -> None:
     """In a reply with an envelope and in one without."""
     emulator.plan("create", "http_error", status=503, retry_after=9)
     emulator.plan("create", "http_error", status=503, retry_after=11, body="text")
-    client = connect(emulator.url)
+    client = either(emulator.url)
     client.create_task(REQUEST)
     assert client.sleeps == [9, 11]
 
 
-def test_waits_grow(emulator: Emulator, reader: Any) -> None:
+def test_waits_grow(emulator: Emulator, either: Any) -> None:
     """Each wait is drawn up to double the one before."""
     emulator.plan("get_credits", "http_error", status=500, times=10)
-    client = reader(emulator.url, retries=Retries(attempts=5, first_wait=1, longest_wait=3))
+    client = either(emulator.url, retries=Retries(attempts=5, first_wait=1, longest_wait=3))
     caught(client.get_credits)
     assert [0 <= waited <= top for waited, top in zip(client.sleeps, (1, 2, 3, 3), strict=True)] == [True] * 4
 
@@ -482,12 +482,12 @@ def test_waits_grow(emulator: Emulator, reader: Any) -> None:
 # Nobody there
 
 
-def test_nobody_listens(connect: Any, reader: Any) -> None:
+def test_nobody_listens(connect: Any, either: Any) -> None:
     """Each attempt fails before anything is sent, and the error says so."""
     url = f"http://127.0.0.1:{closed_port()}"
     for client, act in (
         (worker := connect(url), lambda: worker.create_task(REQUEST)),
-        (any_one := reader(url), any_one.get_credits),
+        (any_one := either(url), any_one.get_credits),
     ):
         error = caught(act)
         assert type(error) is NotSentError
@@ -497,7 +497,7 @@ def test_nobody_listens(connect: Any, reader: Any) -> None:
         assert len(client.sleeps) == 3
 
 
-def test_a_service_that_comes_up_between_attempts(connect: Any) -> None:
+def test_a_service_that_comes_up_between_attempts(either: Any) -> None:
     """A create that was never sent is sent when somebody is there, and bought once."""
     port = closed_port()
     late = Emulator(api_key=KEY, port=port, duration=0)
@@ -508,7 +508,7 @@ def test_a_service_that_comes_up_between_attempts(connect: Any) -> None:
         if len(sleeps) == 2:
             late.__enter__()
 
-    client = connect(f"http://127.0.0.1:{port}", sleep=start_it)
+    client = either(f"http://127.0.0.1:{port}", sleep=start_it)
     try:
         assert client.create_task(REQUEST).generation_id
     finally:
@@ -516,11 +516,11 @@ def test_a_service_that_comes_up_between_attempts(connect: Any) -> None:
     assert (bought(late), count(late, "create"), len(sleeps)) == (1, 1, 2)
 
 
-def test_a_read_of_a_service_that_comes_up_between_attempts(reader: Any) -> None:
+def test_a_read_of_a_service_that_comes_up_between_attempts(either: Any) -> None:
     """The same for reads, in either client."""
     port = closed_port()
     late = Emulator(api_key=KEY, port=port)
-    client = reader(f"http://127.0.0.1:{port}", sleep=lambda _: late.url or late.__enter__())
+    client = either(f"http://127.0.0.1:{port}", sleep=lambda _: late.url or late.__enter__())
     try:
         assert client.get_credits() == 500
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import os
@@ -17,12 +18,16 @@ import pytest
 from api_servers import KEY, NAME, Authority, Proxy, Server, closed_port, http
 from PIL import Image
 
-from airflow_provider_qwenimage.api.download import Downloader, shown
+from airflow_provider_qwenimage.api.async_download import AsyncDownloader
+from airflow_provider_qwenimage.api.async_session import open_session
+from airflow_provider_qwenimage.api.download import Downloader
+from airflow_provider_qwenimage.api.downloading import shown
 from airflow_provider_qwenimage.api.errors import (
     BrokenImageError,
     ImageDownloadError,
     ImageError,
     ImageGoneError,
+    ImageTooLongError,
     InvalidRequestError,
     InvalidSettingsError,
 )
@@ -42,14 +47,33 @@ PNG = png()
 IMAGE = http(200, PNG, Content_Type="image/png")
 
 
+@pytest.fixture(params=["worker", "loop"])
+def download(request: pytest.FixtureRequest, loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+    """Fetch a URL into a file: in one run of the test with the worker's downloader, in the other with the loop's."""
+
+    async def in_loop(url: str, file: Any, sleep: Callable[[float], None], options: dict[str, Any]) -> Any:
+        async def note(seconds: float) -> None:
+            sleep(seconds)
+
+        async with open_session() as session:
+            return await AsyncDownloader(sleep=note, **options).fetch(session, url, file)
+
+    def act(url: str, file: Any, sleep: Callable[[float], None] = lambda _: None, **options: Any) -> Any:
+        if request.param == "worker":
+            return Downloader(sleep=sleep, **options).fetch(url, file)
+        return loop.run_until_complete(in_loop(url, file, sleep, options))
+
+    return act
+
+
 @pytest.fixture
-def fetch() -> Callable[..., Any]:
+def fetch(download: Any) -> Callable[..., Any]:
     """Fetch a URL: what was downloaded, the file's bytes, and the waits between attempts."""
 
     def act(url: str, **options: Any) -> tuple[Any, bytes, list[float]]:
         sleeps: list[float] = []
         file = io.BytesIO(b"what was there before, longer than the image" * 1000)
-        downloaded = Downloader(sleep=sleeps.append, timeout=5, **options).fetch(url, file)
+        downloaded = download(url, file, sleeps.append, timeout=5, **options)
         return downloaded, file.getvalue(), sleeps
 
     return act
@@ -123,7 +147,9 @@ def test_what_may_mend_is_tried_again(
     downloaded, content, sleeps = fetch(urls[0])
     assert downloaded.sha256 == hashlib.sha256(content).hexdigest()
     assert inspect(io.BytesIO(content)) == downloaded.facts
-    assert (image_requests(emulator), len(sleeps)) == (4, 3)
+    assert image_requests(emulator) == 4
+    # A GET whose connection is closed without an answer, aiohttp sends once more by itself.
+    assert len(sleeps) in ({1, 3} if kind in {"close_before", "close_after"} else {3})
 
 
 @pytest.mark.parametrize(
@@ -144,7 +170,7 @@ def test_attempts_come_to_an_end(
     error = failed(fetch, urls[0], retries=Retries(attempts=3))
     assert type(error) is expected
     assert error.retry_safe
-    assert image_requests(emulator) == 3
+    assert image_requests(emulator) in ({3, 6} if kind == "close_before" else {3})  # 6: see above
 
 
 def test_a_mislabelled_image_is_known_by_its_content(emulator: Emulator, urls: list[str], fetch: Any) -> None:
@@ -176,6 +202,23 @@ def test_retry_after_is_honoured(emulator: Emulator, urls: list[str], fetch: Any
     assert fetch(urls[0])[2] == [7]
 
 
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\nX: "])
+def test_headers_that_trickle_end_at_the_time_limit(fetch: Any, start: bytes) -> None:
+    """Nor do headers, those of a redirect's target included."""
+
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(start)
+        while not server.wait(0.05):
+            connection.sendall(b"x")
+
+    with Server(http(302, b"", Location="/there"), trickle) as server:
+        began = time.monotonic()
+        error = failed(fetch, server.url, time_limit=0.3, retries=NO_RETRIES)
+        assert time.monotonic() - began < 2
+        assert type(error) is ImageDownloadError
+        assert "no answer in time" in error.message
+
+
 def test_a_slow_image_ends_at_the_time_limit(emulator: Emulator, urls: list[str], fetch: Any) -> None:
     """Bytes that keep coming do not keep a download alive beyond its limit."""
     emulator.plan("image", "slow", bytes=10, pause=0.05)
@@ -190,12 +233,13 @@ def test_an_image_that_is_too_long(emulator: Emulator, urls: list[str], fetch: A
     """It is cut off as soon as it is, with or without a length told beforehand."""
     size = fetch(urls[0])[0].bytes
     assert fetch(urls[0], max_bytes=size)[0].bytes == size
-    error = failed(fetch, urls[0], max_bytes=size - 1, retries=NO_RETRIES)
-    assert type(error) is BrokenImageError
+    error = failed(fetch, urls[0], max_bytes=size - 1)
+    assert type(error) is ImageTooLongError
     assert f"longer than {size - 1:,} bytes" in error.message
     for chunked in (False, True):
         emulator.plan("image", "oversized", bytes=5_000_000, chunked=chunked)
-        assert "longer than 100,000 bytes" in failed(fetch, urls[0], max_bytes=100_000, retries=NO_RETRIES).message
+        assert "longer than 100,000 bytes" in failed(fetch, urls[0], max_bytes=100_000).message
+    assert image_requests(emulator) == 5  # it would be as long the next time
 
 
 def test_several_threads_at_once(emulator: Emulator, urls: list[str]) -> None:
@@ -216,6 +260,52 @@ def test_several_threads_at_once(emulator: Emulator, urls: list[str]) -> None:
         found = list(threads.map(one, range(40)))
     assert len(set(found)) == 2
     assert image_requests(emulator) == 40 + len(sleeps)
+
+
+def test_many_at_once_in_one_event_loop(emulator: Emulator, urls: list[str], loop: asyncio.AbstractEventLoop) -> None:
+    """The same in an event loop, over connections that are kept."""
+    emulator.plan("image", "http_error", status=500, probability=0.2)
+    emulator.plan("image", "truncated_image", probability=0.2)
+    sleeps: list[float] = []
+
+    async def note(seconds: float) -> None:
+        sleeps.append(seconds)
+
+    async def all_of_them() -> set[tuple[str, str]]:
+        downloader = AsyncDownloader(sleep=note, retries=Retries(attempts=50))
+        async with open_session() as session:
+            return set(await asyncio.gather(*(one(downloader, session, urls[number % 2]) for number in range(40))))
+
+    async def one(downloader: AsyncDownloader, session: Any, url: str) -> tuple[str, str]:
+        file = io.BytesIO()
+        downloaded = await downloader.fetch(session, url, file)
+        assert hashlib.sha256(file.getvalue()).hexdigest() == downloaded.sha256
+        return url, downloaded.sha256
+
+    assert len(loop.run_until_complete(all_of_them())) == 2
+    assert image_requests(emulator) == 40 + len(sleeps)
+
+
+def test_a_cancelled_download_ends_at_once(loop: asyncio.AbstractEventLoop) -> None:
+    """A body that does not come holds nobody up, and no connection stays behind."""
+
+    def stops(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx")
+        server.wait(5)
+
+    async def cancel() -> None:
+        async with open_session() as session:
+            task = asyncio.ensure_future(AsyncDownloader().fetch(session, server.url, file := io.BytesIO()))
+            while not file.getvalue():  # noqa: ASYNC110 - the server runs in another thread
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    with Server(stops) as server:
+        start = time.monotonic()
+        loop.run_until_complete(cancel())
+        assert time.monotonic() - start < 3
 
 
 # From servers that go further
@@ -372,7 +462,7 @@ def test_a_bundle_that_is_not_there(fetch: Any, environment: Any, authority: Aut
         fetch(server.url, retries=NO_RETRIES)
 
 
-def test_a_full_disk_is_not_blamed_on_the_network(urls: list[str], fetch: Any) -> None:
+def test_a_full_disk_is_not_blamed_on_the_network(urls: list[str], download: Any) -> None:
     """An error of the file is not an error of the download, and is not tried again."""
 
     class Full(io.BytesIO):
@@ -380,10 +470,10 @@ def test_a_full_disk_is_not_blamed_on_the_network(urls: list[str], fetch: Any) -
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        Downloader(sleep=lambda _: None).fetch(urls[0], Full())
+        download(urls[0], Full())
 
 
-def test_memory_is_constant(tmp_path: Any) -> None:
+def test_memory_is_constant(download: Any, tmp_path: Any) -> None:
     """60 MB go through with a few pieces in memory at a time."""
     piece = os.urandom(1 << 20)
     pieces = 60
@@ -398,7 +488,7 @@ def test_memory_is_constant(tmp_path: Any) -> None:
         tracemalloc.start()
         try:
             with pytest.raises(BrokenImageError):
-                Downloader(retries=NO_RETRIES).fetch(server.url, file)
+                download(server.url, file, retries=NO_RETRIES)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -406,8 +496,8 @@ def test_memory_is_constant(tmp_path: Any) -> None:
     assert peak < 3_000_000
 
 
-def test_no_thread_is_left_behind(urls: list[str], fetch: Any) -> None:
+def test_no_thread_is_left_behind(urls: list[str]) -> None:
     """A download is done where it is called."""
     before = threading.active_count()
-    fetch(urls[0])
+    Downloader().fetch(urls[0], io.BytesIO())
     assert threading.active_count() <= before

@@ -71,10 +71,11 @@ TABLE = {
     "MissingImagesError": ("probably been charged", "", False),
     "GenerationTimeoutError": ("may be charged", "same generation id", True),
     "ImageError": (PAID, "", False),
-    "ImageGoneError": (PAID, "soon", False),
+    "ImageGoneError": (PAID, "No retry buys again", False),
     "ForbiddenHostError": (PAID, "private address", False),
     "ImageDownloadError": (PAID, "", True),
     "BrokenImageError": (PAID, "", True),
+    "ImageTooLongError": (PAID, "", False),
 }
 
 

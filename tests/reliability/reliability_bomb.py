@@ -10,11 +10,17 @@ import sys
 import aiohttp
 
 from airflow_provider_qwenimage.api.async_client import AsyncQwenImageClient
+from airflow_provider_qwenimage.api.async_download import AsyncDownloader
 from airflow_provider_qwenimage.api.client import QwenImageClient
 from airflow_provider_qwenimage.api.download import Downloader
 from airflow_provider_qwenimage.api.errors import QwenImageError
 from airflow_provider_qwenimage.api.retrying import NO_RETRIES
 from airflow_provider_qwenimage.api.settings import Settings
+
+
+async def load(url: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        await AsyncDownloader(retries=NO_RETRIES, max_bytes=20_000_000).fetch(session, url, io.BytesIO())
 
 
 async def ask(settings: Settings) -> None:
@@ -29,6 +35,8 @@ if __name__ == "__main__":
     try:
         if who == "image":
             Downloader(retries=NO_RETRIES, max_bytes=20_000_000).fetch(url, io.BytesIO())
+        elif who == "image-in-loop":
+            asyncio.run(load(url))
         elif who == "worker":
             QwenImageClient(settings, retries=NO_RETRIES).get_credits()
         else:

@@ -1,6 +1,7 @@
 """A service that lies: where its URLs lead, how long its answers are, what its ids and words hold.
 
-Broken HTTP, endless redirects and the fuzzing of replies and of images are in ``tests/api``.
+Broken HTTP, endless redirects, result URLs that lead inside, and the fuzzing of replies and of images are in
+``tests/api``.
 """
 
 from __future__ import annotations
@@ -10,13 +11,11 @@ import io
 import json
 import logging
 import resource
-import socket
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from api_servers import Server, envelope, http
 from dags_made_here import Bench
 from reliability_tries import generating
 
-from airflow_provider_qwenimage.api import errors, hosts
+from airflow_provider_qwenimage.api import errors
 from airflow_provider_qwenimage.api.client import QwenImageClient
 from airflow_provider_qwenimage.api.download import Downloader
 from airflow_provider_qwenimage.api.images import inspect
@@ -49,93 +48,6 @@ def inner() -> Iterator[Server]:
 
 
 # Where URLs lead
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1",
-        "127.1",
-        "2130706433",
-        "0x7f000001",
-        "0177.0.0.1",
-        "localhost",
-        "LOCALHOST",
-        "[::1]",
-        "[::ffff:127.0.0.1]",
-        "0.0.0.0",
-        "user:password@127.0.0.1",
-    ],
-)
-def test_a_result_on_this_machine_is_refused(host: str, inner: Server):
-    """However this machine's address is written, it is not called, and the error names the host."""
-    with pytest.raises(errors.ForbiddenHostError) as raised:
-        fetch(f"http://{host}:{inner.port}/images/a.png")
-    assert "no public address" in str(raised.value)
-    assert "password" not in str(raised.value)
-    assert inner.requests == []
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "10.0.0.1",
-        "172.16.0.1",
-        "192.168.1.1",
-        "169.254.169.254",
-        "100.64.0.1",
-        "[fe80::1]",
-        "[fd00::1]",
-        "[fd00:ec2::254]",
-        "[::]",
-    ],
-)
-def test_a_result_in_a_private_network_is_refused(host: str):
-    """Private, shared and link-local addresses, those where clouds keep their secrets included, are not called."""
-    with pytest.raises(errors.ForbiddenHostError):
-        fetch(f"http://{host}/latest/meta-data/iam/")
-
-
-def answering(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    """Let every name resolve to these addresses when its host is judged."""
-    found = [(socket.AF_INET6 if ":" in one else socket.AF_INET, 1, 6, "", (one, 443)) for one in addresses]
-    fake = SimpleNamespace(getaddrinfo=lambda *_, **__: found, SOCK_STREAM=socket.SOCK_STREAM, socket=socket.socket)
-    monkeypatch.setattr(hosts, "socket", fake)
-
-
-@pytest.mark.parametrize("addresses", [["10.1.2.3"], ["93.184.216.34", "127.0.0.1"], ["fe80::1%eth0"]])
-def test_a_name_that_leads_inside_is_refused(addresses: list[str], monkeypatch: pytest.MonkeyPatch):
-    """A public name of a private address is judged by the address, by all of them if there are several."""
-    answering(monkeypatch, *addresses)
-    with pytest.raises(errors.ForbiddenHostError):
-        fetch("http://cdn.example/images/a.png")
-
-
-def test_a_name_that_changes_its_mind_is_refused(inner: Server, monkeypatch: pytest.MonkeyPatch):
-    """A name server that says public first and private a moment later gets nobody inside: no request is sent."""
-    answering(monkeypatch, "93.184.216.34")
-    with pytest.raises(errors.ForbiddenHostError):
-        fetch(f"http://localhost:{inner.port}/images/a.png")
-    assert inner.requests == []
-
-
-def test_a_redirect_inside_is_refused(inner: Server, monkeypatch: pytest.MonkeyPatch):
-    """Each redirect is judged like the URL itself."""
-    with Server(http(302, Location=f"{inner.url}/images/a.png")) as outer:
-        known = hosts.is_private
-        monkeypatch.setattr(hosts, "is_private", lambda url: not url.startswith(outer.url) and known(url))
-        monkeypatch.setattr(hosts, "_is_public", lambda address: True)
-        with pytest.raises(errors.ForbiddenHostError):
-            fetch(f"{outer.url}/images/a.png")
-        assert len(outer.requests) == 1
-    assert inner.requests == []
-
-
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a", "gopher://127.0.0.1:6379/_SET"])
-def test_a_redirect_to_another_scheme_is_refused(target: str):
-    """Only http and https are ever followed."""
-    with Server(http(302, Location=target)) as server, pytest.raises(errors.ImageGoneError, match="no http"):
-        fetch(f"{server.url}/a.png", public_only=False)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +94,7 @@ LIMIT = 100 * 1024  # KB that a client's memory may grow by
 
 
 @pytest.mark.parametrize("name", BOMBS)
-@pytest.mark.parametrize("who", ["image", "worker", "triggerer"])
+@pytest.mark.parametrize("who", ["image", "image-in-loop", "worker", "triggerer"])
 def test_a_decompression_bomb_is_refused(name: str, who: str):
     """Some kilobytes that unpack to 300 MB are an error of ours, in little memory, for images and for replies."""
     body, encoding = BOMBS[name]
@@ -192,7 +104,7 @@ def test_a_decompression_bomb_is_refused(name: str, who: str):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     kind, _, grown = done.stdout.strip().partition(" ")
-    assert kind in ("BrokenImageError", "ImageDownloadError", "UnexpectedReplyError", "ServiceError")
+    assert kind in ("ImageTooLongError", "ImageDownloadError", "UnexpectedReplyError", "ServiceError")
     assert int(grown) < LIMIT
 
 
