@@ -19,7 +19,7 @@ import airflow_provider_qwenimage
 PACKAGE = "airflow_provider_qwenimage"
 VERSION = airflow_provider_qwenimage.__version__
 DIST = Path(os.environ.get("QWENIMAGE_TEST_DIST", ""))
-BASE = {"apache-airflow", "requests", "pydantic", "aiohttp", "asgiref", "jinja2", "tenacity", "urllib3"}
+BASE = {"apache-airflow", "requests", "pydantic", "aiohttp", "asgiref", "jinja2", "tenacity", "urllib3", "yarl"}
 
 pytestmark = pytest.mark.skipif(
     "QWENIMAGE_TEST_DIST" not in os.environ, reason="needs the built archives; `make test` has them"

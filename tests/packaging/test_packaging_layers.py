@@ -80,6 +80,17 @@ def test_emulator_knows_only_itself() -> None:
     assert not strangers("emulator", allowed={f"{PACKAGE}.__version__"})
 
 
+def test_triggers_buy_nothing() -> None:
+    """A trigger may be started again or twice, so none of them may call what submits."""
+    files = [file for file in FOLDER.rglob("*trigger*.py") if file.is_file()]
+    assert files
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in ("create", "create_task"):
+                assert isinstance(node.value, ast.Name), f"{file.name}:{node.lineno}"
+                assert node.value.id == "asyncio", f"{file.name}:{node.lineno} submits"
+
+
 def strangers(layer: str, allowed: set[str]) -> set[str]:
     """What a layer imports of ours outside itself."""
     ours = {name for file in files_of(layer) for name in imports(file) if roots({name}) == {PACKAGE}}
