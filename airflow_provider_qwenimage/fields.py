@@ -121,14 +121,14 @@ def the_one(name: str, value: Any) -> str | None:
     return value
 
 
-def check_output_path(value: Any) -> str:
+def check_output_path(value: Any, name: str = "output_path") -> str:
     """Return the path; refuse a relative one, which would depend on where a worker happens to run.
 
     :raises InvalidRequestError: it is relative or empty.
     """
-    path = required_text("output_path", None if value is None else str(value))
+    path = required_text(name, None if value is None else str(value))
     if "://" not in path and not path.startswith("/"):
-        raise_invalid(f"output_path must be an absolute path or a URL such as s3://bucket/folder, not {path!r}.")
+        raise_invalid(f"{name} must be an absolute path or a URL such as s3://bucket/folder, not {path!r}.")
     return path
 
 

@@ -46,7 +46,8 @@ class QwenImageImagesLink(BaseOperatorLink):
 
 
 RESULT_LINKS: tuple[BaseOperatorLink, ...] = (QwenImageResultLink(),)
-SAVED_LINKS = (*RESULT_LINKS, *((QwenImageImagesLink(),) if HAS_IMAGES_PAGE else ()))
+IMAGES_LINKS: tuple[BaseOperatorLink, ...] = (QwenImageImagesLink(),) if HAS_IMAGES_PAGE else ()
+SAVED_LINKS = (*RESULT_LINKS, *IMAGES_LINKS)
 
 
 def publish(operator: Any, context: Any, url: str) -> None:

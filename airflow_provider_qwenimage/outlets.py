@@ -16,15 +16,20 @@ def announce(operator: Any, context: Any, folder: str | None, records: Sequence[
 
     :param folder: where the images were saved; None if they were not.
     """
-    outlets = getattr(operator, "outlets", None)
-    if not outlets or "outlet_events" not in context:
-        return
-    asset, alias = asset_types()
     paths = [record["path"] for record in records if record["path"]]
     extra = {
         "paths": paths if AIRFLOW_3 else tuple(paths),  # 2.11 puts what an alias is given into a set
         "generation_id": records[0]["generation_id"],
     }
+    tell_outlets(operator, context, folder, extra)
+
+
+def tell_outlets(operator: Any, context: Any, folder: str | None, extra: dict[str, Any]) -> None:
+    """Add ``extra`` to the events of the operator's declared outlets; an alias gets the folder as its asset."""
+    outlets = getattr(operator, "outlets", None)
+    if not outlets or "outlet_events" not in context:
+        return
+    asset, alias = asset_types()
     for outlet in outlets:
         if isinstance(outlet, asset):
             context["outlet_events"][outlet].extra = extra

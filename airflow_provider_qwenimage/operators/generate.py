@@ -228,12 +228,12 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
             folder=object_storage_path(check_output_path(output_path)),
             file_name=self.file_name,
             generation_id=file_safe(generation.generation_id),
-            downloader=Downloader(public_only=not self.hook.is_private_service()),
             facts=facts,
             sidecar=self.sidecar,
             embed_metadata=self.embed_metadata,
         )
-        return deliver(self, context, generation.result_urls, delivery)
+        downloader = Downloader(public_only=not self.hook.is_private_service())
+        return deliver(self, context, generation.result_urls, delivery, downloader)
 
     def _check_count(self, found: int, wanted: int, generation_id: str) -> None:
         from airflow_provider_qwenimage.api.errors import MissingImagesError

@@ -23,7 +23,42 @@ SUBMIT_FIELDS = (*REQUEST_FIELDS, "min_credits", "qwenimage_conn_id")
 UNKNOWN_SUBMIT = ("fail", "resubmit")
 
 
-class SubmittingOperator(GenerationLineage, BaseOperator):
+class PayingOperator(BaseOperator):
+    """Base of the operators that spend credits: the connection, the guard on the balance, XComs."""
+
+    qwenimage_conn_id: str
+    min_credits: Any
+
+    @cached_property
+    def hook(self) -> QwenImageHook:
+        """The hook of this operator's connection."""
+        return QwenImageHook(self.qwenimage_conn_id)
+
+    def check_credits(self) -> None:
+        """Fail before anything is bought if the account has too few credits.
+
+        :raises InsufficientCreditsError: it has less than ``min_credits``; the text tells the balance.
+        """
+        from airflow_provider_qwenimage.api.errors import InsufficientCreditsError
+
+        wanted = number_or_none("min_credits", self.min_credits)
+        if wanted is None:
+            return
+        balance = self.hook.get_credits()
+        if balance < wanted:
+            with airflow_errors():
+                raise InsufficientCreditsError(
+                    f"The account has {balance:g} credits, and min_credits asks for {wanted:g}: nothing was submitted."
+                )
+
+    def push(self, context: Any, **values: Any) -> None:
+        """Push XComs, those that are not None, unless the task pushes none."""
+        for key, value in values.items():
+            if self.do_xcom_push and value is not None:
+                context["ti"].xcom_push(key=key, value=value)
+
+
+class SubmittingOperator(GenerationLineage, PayingOperator):
     """Base of the operators that submit; see ``QwenImageCreateTaskOperator`` for the parameters."""
 
     template_fields: Sequence[str] = SUBMIT_FIELDS
@@ -59,11 +94,6 @@ class SubmittingOperator(GenerationLineage, BaseOperator):
         if on_unknown_submit not in UNKNOWN_SUBMIT:
             raise_invalid(f"on_unknown_submit must be one of {', '.join(UNKNOWN_SUBMIT)}.")
 
-    @cached_property
-    def hook(self) -> QwenImageHook:
-        """The hook of this operator's connection."""
-        return QwenImageHook(self.qwenimage_conn_id)
-
     def request_fields(self) -> dict[str, Any]:
         """Return the request's fields as they are now."""
         return {name: getattr(self, name) for name in REQUEST_FIELDS}
@@ -85,26 +115,3 @@ class SubmittingOperator(GenerationLineage, BaseOperator):
             resubmit=self.on_unknown_submit == "resubmit",
             log=self.log,
         )
-
-    def check_credits(self) -> None:
-        """Fail before anything is bought if the account has too few credits.
-
-        :raises InsufficientCreditsError: it has less than ``min_credits``; the text tells the balance.
-        """
-        from airflow_provider_qwenimage.api.errors import InsufficientCreditsError
-
-        wanted = number_or_none("min_credits", self.min_credits)
-        if wanted is None:
-            return
-        balance = self.hook.get_credits()
-        if balance < wanted:
-            with airflow_errors():
-                raise InsufficientCreditsError(
-                    f"The account has {balance:g} credits, and min_credits asks for {wanted:g}: nothing was submitted."
-                )
-
-    def push(self, context: Any, **values: Any) -> None:
-        """Push XComs, those that are not None, unless the task pushes none."""
-        for key, value in values.items():
-            if self.do_xcom_push and value is not None:
-                context["ti"].xcom_push(key=key, value=value)

@@ -14,7 +14,8 @@ from itertools import chain
 from typing import Any, BinaryIO
 
 from airflow_provider_qwenimage import metrics
-from airflow_provider_qwenimage.api.download import Downloaded, Downloader
+from airflow_provider_qwenimage.api.download import Downloader
+from airflow_provider_qwenimage.api.downloading import Downloaded
 from airflow_provider_qwenimage.api.embed import embed
 from airflow_provider_qwenimage.exceptions import airflow_errors
 from airflow_provider_qwenimage.outlets import announce
@@ -31,7 +32,7 @@ class Delivery:
     :param folder: an ``ObjectStoragePath``.
     :param file_name: template of the names, see ``names``.
     :param generation_id: whose images they are.
-    :param downloader: fetches and checks them.
+    :param key: fills ``{key}``, where there are keys.
     :param facts: what else is known, added to every record: ``prompt``, ``model_id``, ``seconds`` and such.
     :param sidecar: whether a JSON file with the record is stored beside each image, as ``<image>.json``.
     :param embed_metadata: whether the facts are written into the image as XMP.
@@ -40,20 +41,23 @@ class Delivery:
     folder: Any
     file_name: str
     generation_id: str
-    downloader: Downloader
+    key: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
     sidecar: bool = False
     embed_metadata: bool = False
 
 
-def deliver(operator: Any, context: Any, urls: Sequence[str], delivery: Delivery) -> list[dict[str, Any]]:
+def deliver(
+    operator: Any, context: Any, urls: Sequence[str], delivery: Delivery, downloader: Downloader
+) -> list[dict[str, Any]]:
     """Save the images of a task, log and record them: the XCom ``images``, metrics, asset events.
 
+    :param downloader: fetches and checks them.
     :return: the records, see ``save_images``.
     :raises ImageError: an image could not be fetched or is broken; the others were saved.
     :raises OSError: an image could not be stored.
     """
-    records, errors = save_images(urls, delivery)
+    records, errors = save_images(urls, delivery, downloader)
     for record in records:
         operator.log.info(
             "Saved %s (%s bytes, %s x %s)", *(record[key] for key in ("path", "bytes", "width", "height"))
@@ -88,7 +92,9 @@ def _push(operator: Any, context: Any, records: list[dict[str, Any]]) -> None:
         context["ti"].xcom_push(key="images", value=records)
 
 
-def save_images(urls: Sequence[str], delivery: Delivery) -> tuple[list[dict[str, Any]], list[Exception]]:
+def save_images(
+    urls: Sequence[str], delivery: Delivery, downloader: Downloader
+) -> tuple[list[dict[str, Any]], list[Exception]]:
     """Save all images; one that fails does not stop the others.
 
     :return: a record for each saved image, in order (``path``, ``url``, ``index``, ``generation_id``, ``width`` and
@@ -100,7 +106,11 @@ def save_images(urls: Sequence[str], delivery: Delivery) -> tuple[list[dict[str,
 
     def save(index: int, url: str) -> dict[str, Any] | Exception:
         try:
-            return _save(url, index, delivery, filesystem, stored[index])
+            with tempfile.TemporaryDirectory(prefix="qwenimage-") as scratch:
+                image = os.path.join(scratch, "image")
+                with open(image, "w+b") as file:
+                    found = downloader.fetch(url, file)
+                return put_in_place(image, found, (url, index), delivery, filesystem, stored[index])
         except Exception as error:
             return error
 
@@ -112,29 +122,35 @@ def save_images(urls: Sequence[str], delivery: Delivery) -> tuple[list[dict[str,
     return records, [outcome for outcome in outcomes if isinstance(outcome, Exception)]
 
 
-def _save(url: str, index: int, delivery: Delivery, filesystem: Any, stored: list[Any]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="qwenimage-") as scratch:
-        image = os.path.join(scratch, "image")
-        with open(image, "w+b") as file:
-            found = delivery.downloader.fetch(url, file)
-        created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        if delivery.embed_metadata:
-            image, found = _with_metadata(image, found, delivery, created)
-        name = fill_in(
-            delivery.file_name,
-            generation_id=delivery.generation_id,
-            index=index,
-            ext=found.facts.format.extension,
-            digest=found.sha256,
-        )
-        path = delivery.folder / name
-        store(_with_extension(image, found.facts.format.extension), path, filesystem)
-        stored.append(path)
-        record = _record(path, url, index, found, delivery)
-        if delivery.sidecar:
-            beside = delivery.folder / f"{name}.json"
-            _store_sidecar(scratch, beside, record | {"saved_at": created}, filesystem)
-            stored.append(beside)
+def put_in_place(
+    image: str, found: Downloaded, which: tuple[str, int], delivery: Delivery, filesystem: Any, stored: list[Any]
+) -> dict[str, Any]:
+    """Store one image that was fetched and checked, and its sidecar; return its record.
+
+    :param image: the local file; what is made of it is put beside it.
+    :param which: its URL, and its number among those of the generation.
+    :param filesystem: the folder's file system, looked up before.
+    :param stored: is told the path of each file as soon as it is there.
+    """
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    if delivery.embed_metadata:
+        image, found = _with_metadata(image, found, delivery, created)
+    name = fill_in(
+        delivery.file_name,
+        generation_id=delivery.generation_id,
+        index=which[1],
+        ext=found.facts.format.extension,
+        digest=found.sha256,
+        key=delivery.key,
+    )
+    path = delivery.folder / name
+    store(_with_extension(image, found.facts.format.extension), path, filesystem)
+    stored.append(path)
+    record = _record(path, *which, found, delivery)
+    if delivery.sidecar:
+        beside = delivery.folder / f"{name}.json"
+        _store_sidecar(os.path.dirname(image), beside, record | {"saved_at": created}, filesystem)
+        stored.append(beside)
     return record
 
 

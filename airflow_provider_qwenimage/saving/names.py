@@ -12,14 +12,15 @@ from airflow_provider_qwenimage.api.errors import InvalidRequestError
 from airflow_provider_qwenimage.exceptions import airflow_errors
 
 PLACEHOLDERS = ("generation_id", "index", "ext", "sha256")
+KEY = "key"  # only where there are many requests
 
 
-def fill_in(template: str, *, generation_id: str, index: int, ext: str, digest: str) -> str:
+def fill_in(template: str, *, generation_id: str, index: int, ext: str, digest: str, key: str = "") -> str:
     """Return the path of one image below its folder.
 
     :raises InvalidRequestError: it would lie elsewhere.
     """
-    return inside(template.format(generation_id=generation_id, index=index, ext=ext, sha256=digest))
+    return inside(template.format(generation_id=generation_id, index=index, ext=ext, sha256=digest, key=key))
 
 
 def file_safe(generation_id: str) -> str:
@@ -32,31 +33,36 @@ def file_safe(generation_id: str) -> str:
     return sha256(generation_id.encode()).hexdigest()[:32]
 
 
-def check_file_name(template: str, images: int = 1) -> None:
+def check_file_name(template: str, images: int = 1, *, keyed: bool = False) -> None:
     """Check a name template before anything is fetched or bought.
 
-    :param images: how many images will be named with it.
+    :param images: how many images of one generation will be named with it.
+    :param keyed: whether it names the images of many requests, each with a key.
     :raises InvalidRequestError: an unknown placeholder, a name that leaves the folder, or one for several images.
         Not retried by Airflow.
     """
     with airflow_errors():
-        _check(template, images)
+        _check(template, images, keyed)
 
 
-def _check(template: str, images: int) -> None:
+def _check(template: str, images: int, keyed: bool) -> None:
     if not isinstance(template, str):
         raise InvalidRequestError(
             f"file_name must be a text such as '{{generation_id}}_{{index}}.{{ext}}', not {template!r}."
         )
+    allowed = (*PLACEHOLDERS, KEY) if keyed else PLACEHOLDERS
     try:
         used = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
-        sample = template.format(generation_id="g", index=0, ext="jpeg", sha256="0" * 64)
+        sample = template.format(generation_id="g", index=0, ext="jpeg", sha256="0" * 64, key="k")
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        raise InvalidRequestError(_bad_name(template, f"it can't be filled in ({error})")) from None
-    if used - set(PLACEHOLDERS):
-        raise InvalidRequestError(_bad_name(template, "it has other placeholders"))
+        raise InvalidRequestError(_bad_name(template, f"it can't be filled in ({error})", allowed)) from None
+    if used - set(allowed):
+        raise InvalidRequestError(_bad_name(template, "it has other placeholders", allowed))
     if images > 1 and not used & {"index", "sha256"}:
-        raise InvalidRequestError(_bad_name(template, f"{images} images would get the same name: add {{index}}"))
+        why = f"{images} images would get the same name: add {{index}}"
+        raise InvalidRequestError(_bad_name(template, why, allowed))
+    if keyed and not used & {"generation_id", "sha256", KEY}:
+        raise InvalidRequestError(_bad_name(template, "all requests would share it: add {key}", allowed))
     inside(sample)
 
 
@@ -79,6 +85,6 @@ def generation_of(urls: Sequence[str]) -> str:
     return sha256("\n".join(urlsplit(url)._replace(query="").geturl() for url in urls).encode()).hexdigest()[:32]
 
 
-def _bad_name(template: str, why: str) -> str:
-    allowed = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-    return f"The file_name {template[:200]!r} can't be used: {why}. Placeholders are {allowed}."
+def _bad_name(template: str, why: str, allowed: Sequence[str]) -> str:
+    placeholders = ", ".join(f"{{{name}}}" for name in allowed)
+    return f"The file_name {template[:200]!r} can't be used: {why}. Placeholders are {placeholders}."

@@ -76,16 +76,16 @@ class QwenImageToObjectStorageOperator(BaseOperator):
             folder=object_storage_path(check_output_path(self.output_path)),
             file_name=self.file_name,
             generation_id=none_if_empty(self.generation_id) or generation_of(urls),
-            downloader=Downloader(
-                max_bytes=self.max_bytes, public_only=not QwenImageHook(self.qwenimage_conn_id).is_private_service()
-            ),
+        )
+        downloader = Downloader(
+            max_bytes=self.max_bytes, public_only=not QwenImageHook(self.qwenimage_conn_id).is_private_service()
         )
         publish(self, context, urls[0])
-        return [record["path"] for record in deliver(self, context, urls, delivery)]
+        return [record["path"] for record in deliver(self, context, urls, delivery, downloader)]
 
 
 def _checked_urls(value: Any) -> list[str]:
-    from airflow_provider_qwenimage.api.download import shown
+    from airflow_provider_qwenimage.api.downloading import shown
     from airflow_provider_qwenimage.api.rules import is_http_url, short
 
     urls = text_list(value)

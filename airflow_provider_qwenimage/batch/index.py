@@ -1,0 +1,258 @@
+"""What is asked for, what the ledger says, and what has come of it: in a temporary SQLite file on the worker.
+
+It keeps the memory constant, however many items there are. It is nobody's record: the ledger is, and each try of the
+task makes the index anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from airflow_provider_qwenimage.api.errors import QwenImageError
+from airflow_provider_qwenimage.batch.items import Item, name_of
+from airflow_provider_qwenimage.batch.words import SUBMITTED, Word
+from airflow_provider_qwenimage.exceptions import FINAL
+
+BUY, WAIT = "buy", "wait"
+GOOD = ("saved",)
+PAGE = 200
+
+_TABLES = """
+PRAGMA journal_mode = MEMORY;
+PRAGMA synchronous = OFF;
+CREATE TABLE items (
+    position INTEGER PRIMARY KEY, place TEXT, key TEXT UNIQUE, name TEXT UNIQUE,
+    request TEXT, image TEXT, num_outputs INTEGER, fingerprint TEXT, leader INTEGER,
+    todo TEXT, outcome TEXT, reason TEXT, error TEXT, final INTEGER
+);
+CREATE TABLE words (
+    key TEXT PRIMARY KEY, word TEXT, state TEXT, marker INTEGER, purchases INTEGER, at REAL
+);
+"""
+_ITEM = "position, key, name, request, image, fingerprint, todo"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An item in the index.
+
+    :param position: its place among the items, from 0.
+    :param name: its key as a part of a file name.
+    :param todo: ``buy``, ``wait`` (it is bought) or None.
+    """
+
+    position: int
+    name: str
+    item: Item
+    todo: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How an item ended.
+
+    :param outcome: ``saved``, ``missing_images``, ``failed``, ``rejected``, ``unknown``, ``timeout``, ``not_saved`` or
+        ``not_submitted``.
+    :param reason: name of the error's class; empty if all went well.
+    :param error: what went wrong, in words.
+    :param final: whether a new try would end the same.
+    """
+
+    outcome: str
+    reason: str = ""
+    error: str = ""
+    final: bool = False
+
+    @classmethod
+    def of(cls, outcome: str, error: Exception, *, final: bool | None = None) -> Verdict:
+        """Return how an item ended that ended in an error; None judges by its class whether it is final."""
+        return cls(outcome, type(error).__name__, in_words(error), isinstance(error, FINAL) if final is None else final)
+
+
+def in_words(error: Exception) -> str:
+    """Return what happened and whether it cost money; the advice that errors give is about a task with one request."""
+    words = str(error)
+    if isinstance(error, QwenImageError) and error.advice:
+        words = words.removesuffix(error.advice).rstrip()
+    return words or type(error).__name__
+
+
+class Index:
+    """One batch; use it in one thread at a time."""
+
+    def __enter__(self) -> Index:
+        handle, self._path = tempfile.mkstemp(prefix="qwenimage-batch-", suffix=".sqlite")
+        os.close(handle)
+        self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        self._db.executescript(_TABLES)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+        os.unlink(self._path)
+
+    # What is asked for
+
+    def add(self, position: int, place: str, item: Item) -> str | None:
+        """Take up an item; return what is wrong with its key, if anything is."""
+        name, request = name_of(item.key), json.dumps(dict(item.request))
+        row = (position, place, item.key, name, request, item.image, item.request["num_outputs"], item.fingerprint)
+        try:
+            self._db.execute(
+                "INSERT INTO items (position, place, key, name, request, image, num_outputs, fingerprint) "
+                "VALUES (?,?,?,?,?,?,?,?)",
+                row,
+            )
+        except sqlite3.IntegrityError:
+            found = self._db.execute("SELECT place FROM items WHERE key = ? OR name = ?", (item.key, name)).fetchone()
+            return f"has the key {item.key!r} of {found[0]}"
+        return None
+
+    def share_equal(self) -> int:
+        """Let items with equal requests share the first one's purchase; return how many lean on another."""
+        self._db.execute("CREATE INDEX by_fingerprint ON items (fingerprint, position)")
+        self._db.execute(
+            "UPDATE items SET leader = (SELECT MIN(position) FROM items o WHERE o.fingerprint = items.fingerprint)"
+        )
+        self._db.execute("UPDATE items SET leader = NULL WHERE leader = position")
+        return self._number("SELECT COUNT(*) FROM items WHERE leader IS NOT NULL")
+
+    def asked(self) -> int:
+        """Return how many items there are."""
+        return self._number("SELECT COUNT(*) FROM items")
+
+    def most_images(self) -> int:
+        """Return the largest number of images that one item asks for; 1 if there are no items."""
+        return self._number("SELECT COALESCE(MAX(num_outputs), 1) FROM items")
+
+    def images_to_upload(self) -> Iterator[str]:
+        """Return the paths of all input images that are files."""
+        return (path for (path,) in self._db.execute("SELECT DISTINCT image FROM items WHERE image IS NOT NULL"))
+
+    # What is to be done
+
+    def plan(self, entry: Entry, todo: str | None) -> None:
+        """Note what is to be done for an item."""
+        self._db.execute("UPDATE items SET todo = ? WHERE position = ?", (todo, entry.position))
+
+    def to_do(self, *todo: str) -> Iterator[Entry]:
+        """Return the items for which this is to be done, in order, each once."""
+        for what in todo:
+            yield from self._entries("todo = ?", what)
+
+    def leaders(self) -> Iterator[Entry]:
+        """Return the items that stand for themselves, in order."""
+        return self._entries("leader IS NULL")
+
+    def number_to_do(self, todo: str) -> int:
+        """Return for how many items this is to be done."""
+        return self._number("SELECT COUNT(*) FROM items WHERE todo = ?", todo)
+
+    def _entries(self, condition: str, *values: Any) -> Iterator[Entry]:
+        last = -1  # page by page: the table changes meanwhile
+        query = f"SELECT {_ITEM} FROM items WHERE {condition} AND position > ? ORDER BY position LIMIT {PAGE}"  # noqa: S608
+        while page := self._db.execute(query, (*values, last)).fetchall():
+            for position, key, name, request, image, fingerprint, todo in page:
+                yield Entry(position, name, Item(key, json.loads(request), image, fingerprint), todo)
+            last = page[-1][0]
+
+    # What the ledger says
+
+    def put(self, word: Word) -> None:
+        """Take up the newest word about a key."""
+        row = (word.key, word.line(), word.state, word.marker, word.purchases, word.at)
+        self._db.execute("REPLACE INTO words VALUES (?,?,?,?,?,?)", row)
+
+    def word(self, key: str) -> Word | None:
+        """Return the last word about a key."""
+        found = self._db.execute("SELECT word FROM words WHERE key = ?", (key,)).fetchone()
+        return Word.read(found[0]) if found else None
+
+    def bought(self, marker: int | None) -> int:
+        """Return how many generations were bought, in all tries of a run of the task; None means in all its runs."""
+        return self._number("SELECT COALESCE(SUM(purchases), 0) FROM words WHERE ?1 IS NULL OR marker = ?1", marker)
+
+    def in_flight(self, marker: int | None) -> list[Word]:
+        """Return what was bought in a run of the task and has not ended; None means in all its runs."""
+        query = "SELECT word FROM words WHERE state = ? AND (?2 IS NULL OR marker = ?2)"
+        return [Word.read(line) for (line,) in self._db.execute(query, (SUBMITTED, marker))]
+
+    def waiting(self) -> Iterator[Word]:
+        """Return what was bought for the items that are to be waited for."""
+        query = "SELECT w.word FROM items i JOIN words w ON w.key = i.key WHERE i.todo = ? ORDER BY i.position"
+        return (Word.read(line) for (line,) in self._db.execute(query, (WAIT,)))
+
+    def last_written(self) -> float:
+        """Return when the newest word was written, epoch seconds."""
+        return float(self._db.execute("SELECT COALESCE(MAX(at), 0) FROM words").fetchone()[0])
+
+    # What has come of it
+
+    def settle(self, entry: Entry, verdict: Verdict) -> None:
+        """Note how an item ended."""
+        self._db.execute(
+            "UPDATE items SET todo = NULL, outcome = ?, reason = ?, error = ?, final = ? WHERE position = ?",
+            (verdict.outcome, verdict.reason, verdict.error, verdict.final, entry.position),
+        )
+
+    def outcomes(self) -> dict[str, int]:
+        """Return how many items ended how; those that did not end are left out."""
+        query = f"SELECT o.outcome, COUNT(*) FROM {_WITH_LEADERS} WHERE o.outcome IS NOT NULL GROUP BY 1"  # noqa: S608
+        return dict(self._db.execute(query).fetchall())
+
+    def failures(self, good: tuple[str, ...], limit: int) -> list[tuple[str, Verdict]]:
+        """Return the first items that did not end well, by key."""
+        marks = ",".join("?" * len(good))
+        query = (
+            f"SELECT i.key, o.outcome, o.reason, o.error, o.final FROM {_WITH_LEADERS} "  # noqa: S608
+            f"WHERE o.outcome NOT IN ({marks}) ORDER BY i.position LIMIT ?"
+        )
+        return [(key, Verdict(*rest)) for key, *rest in self._db.execute(query, (*good, limit))]
+
+    def all_final(self, good: tuple[str, ...]) -> bool:
+        """Tell whether no item that did not end well could be mended by a new try."""
+        marks = ",".join("?" * len(good))
+        query = f"SELECT COUNT(*) FROM items WHERE leader IS NULL AND outcome NOT IN ({marks}) AND NOT final"  # noqa: S608
+        return not self._number(query, *good)
+
+    def results(self, marker: int | None) -> Iterator[dict[str, Any]]:
+        """Return a dict per item, in the order of the input: the lines of the manifest.
+
+        :param marker: of the run whose words count; None for all runs.
+        """
+        for key, request, image, outcome, error, fingerprint, line in self._db.execute(_RESULTS, (marker,)):
+            word = Word.read(line) if line else None
+            word = word if word and word.fingerprint == fingerprint else None
+            yield {
+                "key": key,
+                "request": json.loads(request) | ({"image": image} if image else {}),
+                "generation_id": word.generation_id if word else None,
+                "images": (word.images if word else None) or [],
+                "outcome": outcome,
+                "error": error or None,
+            }
+
+    def transaction(self) -> sqlite3.Connection:
+        """Return a context manager that makes many changes one."""
+        self._db.execute("BEGIN")
+        return self._db
+
+    def _number(self, query: str, *values: Any) -> int:
+        return int(self._db.execute(query, values).fetchone()[0])
+
+
+_WITH_LEADERS = "items i JOIN items o ON o.position = COALESCE(i.leader, i.position)"
+_RESULTS = f"""
+SELECT i.key, i.request, i.image, o.outcome, o.error, o.fingerprint, w.word
+FROM {_WITH_LEADERS} LEFT JOIN words w ON w.key = o.key AND (?1 IS NULL OR w.marker = ?1)
+ORDER BY i.position
+"""  # noqa: S608

@@ -1,0 +1,44 @@
+"""What became of every request: one JSON line each, in the order of the input."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from itertools import chain, islice
+from typing import Any
+
+from airflow_provider_qwenimage.batch.index import Index
+from airflow_provider_qwenimage.batch.ledger import Identity
+from airflow_provider_qwenimage.saving.storage import store
+
+LONGEST_PART = 50
+
+
+def default_name(identity: Identity) -> str:
+    """Return the manifest's name in the output folder: the same for all tries of a task instance, and no other's."""
+    dag_id, run_id, task_id, map_index = identity.task
+    parts = [_plain(part) for part in (dag_id, task_id, run_id)] + ([map_index] if map_index != "-1" else [])
+    return f"manifest-{'.'.join(parts)}-{identity.digest[:8]}.jsonl"
+
+
+def write_manifest(index: Index, marker: int | None, path: Any) -> None:
+    """Write the manifest and put it in place in one step.
+
+    :param marker: of the run that it is about; None for all runs.
+    :param path: an ``ObjectStoragePath``.
+    """
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="qwenimage-", suffix=".jsonl") as file:
+        for result in index.results(marker):
+            file.write(json.dumps(result, ensure_ascii=False) + "\n")
+        file.flush()
+        store(file.name, path, path.fs)
+
+
+def first_images(index: Index, marker: int | None, limit: int) -> list[dict[str, Any]]:
+    """Return the records of the first images that were saved."""
+    return list(islice(chain.from_iterable(result["images"] for result in index.results(marker)), limit))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w-]+", "-", text, flags=re.ASCII).strip("-")[:LONGEST_PART] or "x"
