@@ -165,7 +165,7 @@ class QwenImageHook(BaseHook):
         :param timeout: seconds from submission after which to give up; one last poll is made then.
         :param submitted_at: when it was submitted, epoch seconds; None for now.
         :param estimated_time: the service's estimate, seconds from submission.
-        :param poll_interval: fixed seconds between polls; None for intervals that grow with the age of the generation.
+        :param poll_interval: fixed seconds between polls; None to poll where generations tend to end.
         :param stop: set it from another thread or a signal handler to end the wait at once.
         :return: the completed generation, with ``result_urls``.
         :raises GenerationFailedError: the service gave up on it.

@@ -77,7 +77,7 @@ class QwenImageTaskTrigger(BaseTrigger):
     :param deadline: when to give up, epoch seconds; a move to another triggerer keeps it.
     :param qwenimage_conn_id: id of the connection; looked up once per run, off the event loop.
     :param estimated_time: the service's estimate, seconds from submission.
-    :param poll_interval: fixed seconds between polls; None for intervals that grow with the age of the generation.
+    :param poll_interval: fixed seconds between polls; None to poll where generations tend to end.
     :param not_before: no poll, and so no event, before this time, epoch seconds.
     :param resume: handed back in the event; Airflow stores it in plain JSON, so no secrets.
     """
@@ -128,11 +128,13 @@ class QwenImageTaskTrigger(BaseTrigger):
         return self._outcome(decision)
 
     async def _poll_until_decided(self) -> Decision:
+        from airflow_provider_qwenimage.api.experience import experience_with
         from airflow_provider_qwenimage.api.retrying import NO_RETRIES
         from airflow_provider_qwenimage.api.waiting import KeepWaiting, Plan, Waiting
         from airflow_provider_qwenimage.sessions import shared_session
 
-        waiting = Waiting(Plan(**{name: getattr(self, name) for name in _PLAN}))
+        plan = Plan(**{name: getattr(self, name) for name in _PLAN})
+        waiting = Waiting(plan, experience=experience_with(self.qwenimage_conn_id))
         first = waiting.start(time.time())
         await _sleep_until(first.until)
         client = await sync_to_async(QwenImageHook(self.qwenimage_conn_id).get_async_conn)(NO_RETRIES)

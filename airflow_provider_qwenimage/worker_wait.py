@@ -10,6 +10,7 @@ from typing import Any
 from airflow_provider_qwenimage import metrics
 from airflow_provider_qwenimage.api.client import QwenImageClient
 from airflow_provider_qwenimage.api.errors import QwenImageError
+from airflow_provider_qwenimage.api.experience import experience_with
 from airflow_provider_qwenimage.api.models import Generation
 from airflow_provider_qwenimage.api.retrying import NO_RETRIES
 from airflow_provider_qwenimage.api.settings import Settings
@@ -25,7 +26,7 @@ def wait(settings: Settings, plan: Plan, stop: Event, log: Logger | Any) -> Gene
     :param stop: ends the wait at once when it is set.
     :raises QwenImageError: the wait is over without images; see ``api.waiting``.
     """
-    waiting = Waiting(plan)
+    waiting = Waiting(plan, experience=experience_with(settings.base_url))
     progress = _Progress(plan, log)
     decision: Decision = waiting.start(time.time())
     with QwenImageClient(settings, retries=NO_RETRIES) as client:

@@ -17,12 +17,14 @@ from airflow_provider_qwenimage.api.errors import (
     NotFoundError,
     QwenImageError,
 )
+from airflow_provider_qwenimage.api.experience import Experience
 from airflow_provider_qwenimage.api.models import Generation, GenerationStatus
 
 SHORTEST_INTERVAL = 0.5
-LONGEST_INTERVAL = 10.0
-SHARE_OF_AGE = 0.1  # an interval of a tenth of the age costs few polls and delays no wait by more than a tenth
-FIRST_POLL_AT = 0.85  # of the estimate: half of the generations are done before their estimate
+LONGEST_INTERVAL = 30.0  # once the estimate is over
+FIRST_KEENNESS = (0.4, 2.0)  # waits that start together must spread more than those that have polled before
+KEENNESS = (0.64, 1.44)  # some 20 % of an interval more or less
+FIRST_BACKOFF = 0.1  # of the age, but no less than the shortest interval
 LONGEST_BACKOFF = 60.0
 NOT_FOUND_GRACE = 60.0  # seconds from submission; nobody promises that a generation is known as soon as it is bought
 
@@ -62,7 +64,7 @@ class Plan:
     :param submitted_at: when it was submitted, epoch seconds.
     :param deadline: when waiting ends, epoch seconds.
     :param estimated_time: the service's estimate, seconds from submission; None if unknown.
-    :param poll_interval: fixed seconds between polls; None for intervals that grow with the age of the generation.
+    :param poll_interval: fixed seconds between polls; None to poll where generations tend to end.
     :param not_before: no poll before this time, epoch seconds.
     """
 
@@ -79,22 +81,31 @@ class Waiting:
 
     :param plan: what is known of the wait.
     :param spread: draws a number between its two arguments; equal waits must not poll in step.
+    :param experience: what other waits have seen, and what this one adds to. Waits of one process share the one of
+        ``experience_with``; None starts from nothing.
     """
 
-    def __init__(self, plan: Plan, spread: Callable[[float, float], float] = random.uniform) -> None:  # noqa: S311
+    def __init__(
+        self,
+        plan: Plan,
+        spread: Callable[[float, float], float] = random.uniform,  # noqa: S311
+        experience: Experience | None = None,
+    ) -> None:
         self.plan = plan
         self._spread = spread
+        self._experience = experience
+        self._estimate = plan.estimated_time or None
+        self._processing_at: float | None = None  # the age at which it was last known to be in processing
         self._failures = 0
         self._last_problem: QwenImageError | None = None
 
     def start(self, now: float) -> KeepWaiting:
         """Say when to ask for the first time."""
-        plan = self.plan
-        if plan.poll_interval is None and plan.estimated_time:
-            first = plan.submitted_at + plan.estimated_time * FIRST_POLL_AT
-            first += self._spread(0, self._interval(plan.estimated_time))
-        else:
-            first = now
+        plan, first = self.plan, now
+        if plan.poll_interval is None and self._estimate:
+            first = plan.submitted_at + self._next_poll(0.0, FIRST_KEENNESS)
+        if now < first or now <= plan.submitted_at:
+            self._processing_at = 0.0  # what is found then has ended in between; else nobody knows when
         return KeepWaiting(min(max(first, plan.not_before, now), max(plan.deadline, now)))
 
     def after(self, now: float, found: Generation | QwenImageError) -> Decision:
@@ -103,6 +114,8 @@ class Waiting:
         :param now: epoch seconds.
         :param found: the service's answer, or the error that the poll ended in.
         """
+        if isinstance(found, Generation):
+            self._learn(now - self.plan.submitted_at, found.status)
         if isinstance(found, Generation) and found.status is GenerationStatus.COMPLETED:
             return Done(found)
         if isinstance(found, Generation) and found.status is GenerationStatus.FAILED:
@@ -118,16 +131,30 @@ class Waiting:
         return isinstance(found, NotFoundError) and may_be_unknown(plan.submitted_at, now, plan.estimated_time)
 
     def _pause(self, now: float, found: Generation | QwenImageError) -> float:
-        interval = self.plan.poll_interval or self._interval(now - self.plan.submitted_at)
+        age, fixed = max(0.0, now - self.plan.submitted_at), self.plan.poll_interval
         if isinstance(found, Generation):
             self._failures, self._last_problem = 0, None
-            return self._spread(interval * 0.8, interval * 1.2)
+            return self._spread(fixed * 0.8, fixed * 1.2) if fixed else self._next_poll(age, KEENNESS) - age
         self._failures, self._last_problem = self._failures + 1, found
+        interval = fixed or max(age * FIRST_BACKOFF, SHORTEST_INTERVAL)
         backoff = min(interval * 2 ** min(self._failures - 1, 10), max(LONGEST_BACKOFF, interval))
         return max(self._spread(backoff * 0.5, backoff), found.retry_after or 0.0)
 
-    def _interval(self, age: float) -> float:
-        return min(max(age * SHARE_OF_AGE, SHORTEST_INTERVAL), LONGEST_INTERVAL)
+    def _next_poll(self, age: float, keenness: tuple[float, float]) -> float:
+        self._experience = self._experience or Experience()
+        longest = max(LONGEST_INTERVAL, (self._estimate or 0.0) - age)
+        latest = age + self._spread(longest * 0.8, longest)
+        best = self._experience.next_poll(age, self._estimate, keenness=self._spread(*keenness), latest=latest)
+        return max(best, age + SHORTEST_INTERVAL)
+
+    def _learn(self, age: float, status: GenerationStatus) -> None:
+        since, self._processing_at = self._processing_at, age
+        if self._experience is None or since is None or not since < age:
+            return
+        if status is GenerationStatus.COMPLETED:
+            self._experience.completed(since, age, self._estimate)
+        elif status is GenerationStatus.PROCESSING:
+            self._experience.processing(since, age, self._estimate)
 
     def _timed_out(self, now: float, found: Generation | QwenImageError) -> GenerationTimeoutError:
         what = "it is still processing" if isinstance(found, Generation) else f"the last poll failed: {found.message}"

@@ -58,12 +58,13 @@ def next_poll(decision: Any, now: float) -> float:
 # The first poll
 
 
-@pytest.mark.parametrize(("spread", "after"), [(lowest, 17), (highest, 19), (middle, 18)])
-@pytest.mark.parametrize("late", [0, 5, 16.5])
-def test_the_first_poll_comes_from_the_estimate(spread: Any, after: float, late: float) -> None:
-    """At 85 % of an estimate of 20 s, plus up to one interval, counted from submission and not from now."""
-    decision = waiting(spread, estimated_time=20).start(START + late)
-    assert decision == KeepWaiting(START + after)
+@pytest.mark.parametrize("late", [0, 5, 8])
+def test_the_first_poll_comes_from_the_estimate(late: float) -> None:
+    """Counted from submission and not from now; chance may put it well before the estimate, but hardly after it."""
+    low, usual, high = (
+        waiting(spread, estimated_time=15).start(START + late).until - START for spread in (lowest, middle, highest)
+    )
+    assert 7 < low < 0.8 * 15 < usual < high < 15
 
 
 def test_the_first_poll_is_at_once_when_it_is_due_already() -> None:
@@ -103,21 +104,19 @@ def test_a_deadline_that_is_over_is_polled_once_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "interval"), [(0, 0.5), (1, 0.5), (5, 0.5), (6, 0.6), (20, 2), (99, 9.9), (100, 10), (3000, 10)]
+    ("age", "least", "most"), [(0, 6, 9), (10, 2, 4), (60, 6, 8), (100, 9, 11), (200, 18, 21), (3000, 24, 30)]
 )
-def test_the_interval_grows_with_the_age(age: float, interval: float) -> None:
-    """A tenth of the age, from half a second to ten seconds."""
+def test_the_interval_grows_with_the_age(age: float, least: float, most: float) -> None:
+    """Where nothing is known, a minute's wait and a longer one are late by a tenth of it at most, or by 30 s."""
     now = START + age
-    assert next_poll(waiting().after(now, PROCESSING), now) == pytest.approx(interval)
+    assert least <= next_poll(waiting().after(now, PROCESSING), now) <= most
 
 
 @pytest.mark.parametrize(("spread", "share"), [(lowest, 0.8), (highest, 1.2)])
-@pytest.mark.parametrize("plan", [{}, {"poll_interval": 30}])
-def test_intervals_are_spread(spread: Any, share: float, plan: dict[str, Any]) -> None:
-    """Each interval is drawn a fifth around its length, a fixed one too."""
+def test_fixed_intervals_are_spread(spread: Any, share: float) -> None:
+    """Each is drawn a fifth around its length."""
     now = START + 200
-    interval = plan.get("poll_interval", 10)
-    assert next_poll(waiting(spread, **plan).after(now, PROCESSING), now) == pytest.approx(interval * share)
+    assert next_poll(waiting(spread, poll_interval=30).after(now, PROCESSING), now) == pytest.approx(30 * share)
 
 
 def test_equal_waits_do_not_poll_in_step() -> None:
@@ -129,7 +128,7 @@ def test_equal_waits_do_not_poll_in_step() -> None:
 
 def test_a_clock_that_was_put_back_does_no_harm() -> None:
     """Before the submission, as it seems, the shortest interval holds."""
-    assert next_poll(waiting().after(START - 500, PROCESSING), START - 500) == 0.5
+    assert next_poll(waiting().after(START - 500, PROCESSING), START - 500) < 10
 
 
 # Failures
@@ -140,7 +139,9 @@ def test_failures_back_off_and_a_success_resets_them() -> None:
     wait, now = waiting(highest), START + 20
     history = [ServiceError("lost")] * 7 + [PROCESSING] + [ServiceError("lost")] * 2
     lengths = [next_poll(wait.after(now, found), now) for found in history]
-    assert lengths == pytest.approx([2, 4, 8, 16, 32, 60, 60, 2.4, 2, 4])
+    answered = lengths.pop(7)
+    assert lengths == pytest.approx([2, 4, 8, 16, 32, 60, 60, 2, 4])
+    assert 3 < answered < 6
 
 
 def test_backoff_is_spread_from_half() -> None:
@@ -164,7 +165,7 @@ def test_thousands_of_failures_in_a_row() -> None:
     assert next_poll(decision, START) == 60
 
 
-@pytest.mark.parametrize(("asked", "wait"), [(None, 10), (0, 10), (3, 10), (45, 45), (300, 300)])
+@pytest.mark.parametrize(("asked", "wait"), [(None, 20), (0, 20), (3, 20), (45, 45), (300, 300)])
 def test_retry_after_is_the_least_wait(asked: float | None, wait: float) -> None:
     """The service's own word on when to come back is kept, if it is later than our own wait."""
     now = START + 200
@@ -319,10 +320,23 @@ def test_every_wait_ends_at_its_deadline(plan: Plan, chance: Any) -> None:
 
 
 @bounded
-@given(st.floats(0, 100_000), st.randoms(use_true_random=False), st.none() | st.floats(0.5, 600))
-def test_jitter_has_bounds(age: float, chance: Any, interval: float | None) -> None:
+@given(st.floats(0, 100_000), st.randoms(use_true_random=False), st.floats(0.5, 600))
+def test_jitter_of_fixed_intervals_has_bounds(age: float, chance: Any, interval: float) -> None:
     """Polls come no earlier than 80 % of the interval and no later than 120 %."""
     now = START + age
     wait = waiting(chance.uniform, deadline=START + 10**9, poll_interval=interval)
-    length = interval or min(max(age * 0.1, 0.5), 10)
-    assert length * 0.8 - 1e-3 <= next_poll(wait.after(now, PROCESSING), now) <= length * 1.2 + 1e-3
+    assert interval * 0.8 - 1e-3 <= next_poll(wait.after(now, PROCESSING), now) <= interval * 1.2 + 1e-3
+
+
+@bounded
+@given(st.floats(0, 100_000), st.randoms(use_true_random=False), st.none() | st.floats(0, 100_000))
+def test_jitter_has_bounds(age: float, chance: Any, estimate: float | None) -> None:
+    """Chance moves a poll between bounds: no nearer than half a second and, past the estimate, no farther than 30 s."""
+    now = START + age
+    lengths = [
+        next_poll(waiting(spread, deadline=START + 10**9, estimated_time=estimate).after(now, PROCESSING), now)
+        for spread in (lowest, chance.uniform, highest)
+    ]
+    assert lengths[0] >= 0.5 - 1e-6
+    assert lengths[0] - 1e-6 <= lengths[1] <= lengths[2] + 1e-6
+    assert lengths[2] <= max(30.0, (estimate or 0) - age) + 1e-3
