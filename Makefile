@@ -2,7 +2,7 @@
 # PYTHON=python3.12 make ... selects the interpreter (any of 3.10 to 3.13; default: python3).
 # ARGS="..." is passed on, to pytest for test and check.
 
-.PHONY: help demo up test check reliability fuzz lint format lock clean install
+.PHONY: help demo up test check docs reliability fuzz lint format lock clean install
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/'
@@ -24,6 +24,9 @@ reliability: ## processes that are killed, a database that restarts: tests of a 
 
 fuzz: ## hostile bytes for what reads replies and images, a minute each; ARGS=600 takes ten
 	@bash scripts/run.sh fuzz $(ARGS)
+
+docs: ## the site, from README, docs/ and the docstrings, into build/docs; warnings are failures
+	@bash scripts/run.sh docs
 
 lint: ## ruff and mypy
 	@bash scripts/run.sh lint
