@@ -50,9 +50,10 @@ find_python() {
         "Install one of these versions, or name it: PYTHON=/path/to/python3.12 make ..."
 }
 
-# .venv is sound if it has our uv and its Python still runs; and if PYTHON is given, it has to be of that version.
+# .venv is sound if it has our uv, its Python still runs, and it was made here: the commands in a copy of it, or in one
+# that was moved along with the repository, lead to the old place. If PYTHON is given, it has to be of that version.
 venv_is_sound() {
-    [ -x .venv/bin/uv ] && fits .venv/bin/python || return 1
+    [ -x .venv/bin/uv ] && fits .venv/bin/python && grep -qF "$PWD/.venv/bin/python" .venv/bin/pip || return 1
     [ -z "${PYTHON:-}" ] && return 0
     local version='import sys; print(sys.version_info[:2])'
     [ "$(.venv/bin/python -c "$version")" = "$("$PYTHON" -c "$version")" ]
