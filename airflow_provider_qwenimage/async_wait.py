@@ -12,6 +12,7 @@ import aiohttp
 from airflow_provider_qwenimage import metrics
 from airflow_provider_qwenimage.api.async_client import AsyncQwenImageClient
 from airflow_provider_qwenimage.api.errors import QwenImageError
+from airflow_provider_qwenimage.api.experience import experience_with
 from airflow_provider_qwenimage.api.models import Generation
 from airflow_provider_qwenimage.api.waiting import Decision, GiveUp, KeepWaiting, Plan, Waiting
 
@@ -34,7 +35,7 @@ class Poller:
 
         :raises QwenImageError: the wait is over without images; see ``api.waiting``.
         """
-        waiting = Waiting(plan)
+        waiting = Waiting(plan, experience=experience_with(self.client.settings.base_url))
         decision: Decision = waiting.start(time.time())
         while isinstance(decision, KeepWaiting):
             if decision.problem:
