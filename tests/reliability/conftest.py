@@ -44,7 +44,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less: there is no scheduler whose races must be avoided, and the emulator is not busy."""
     monkeypatch.setattr("airflow_provider_qwenimage.waits.SHORTEST_DEFERRAL", 0.25)
     monkeypatch.setattr("airflow_provider_qwenimage.api.waiting.SHORTEST_INTERVAL", 0.05)
-    monkeypatch.setattr("airflow_provider_qwenimage.api.waiting.FIRST_POLL_AT", 0.05)
+    monkeypatch.setattr("airflow_provider_qwenimage.api.waiting.Waiting._next_poll", lambda self, age, _: age + 0.05)
     monkeypatch.setattr("airflow_provider_qwenimage.api.retrying.Retries._wait", lambda self, state: 0.0)
 
 

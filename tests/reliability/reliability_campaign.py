@@ -314,7 +314,7 @@ def planned_deaths() -> Iterator[None]:
             (waits, "SHORTEST_DEFERRAL", 0.05),
             (waiting, "SHORTEST_INTERVAL", 0.05),
             (waiting, "LONGEST_BACKOFF", 0.3),
-            (waiting, "FIRST_POLL_AT", 0.05),
+            (waiting.Waiting, "_next_poll", lambda self, age, keenness: age + 0.05),
             (retrying.Retries, "_wait", lambda self, state: 0.0),
         ):
             stack.enter_context(patch.object(place, name, new))

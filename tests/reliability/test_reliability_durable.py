@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -221,6 +222,22 @@ def test_a_service_in_trouble_does_not_make_a_retry_forget(
     assert bought(service) == 1
 
 
+@MODES
+def test_images_that_are_gone_are_not_bought_again(bench: Bench, service: Emulator, output_path: str, deferrable: bool):
+    """Where the service still knows the generation but its images are gone, only a Clear buys, as the error says."""
+    service.plan("image", "http_error", status=403, **ALWAYS)
+    tries = generating(bench, output_path=output_path, deferrable=deferrable, retries=2)
+    for state in ("up_for_retry", "up_for_retry", "failed"):
+        assert tries.next() == state
+        assert isinstance(tries.error, errors.ImageGoneError)
+        assert "clear the task that generates" in str(tries.error)
+    assert bought(service) == 1
+    service.clear_faults()
+    tries.clear()
+    assert tries.next() == "success"
+    assert bought(service) == 2
+
+
 def test_another_request_is_another_purchase(bench: Bench, service: Emulator, output_path: str):
     """Where the request was edited between two tries, the new one is bought: the old image is not what is wanted."""
     service.plan("image", "http_error", status=500, times=4)
@@ -233,8 +250,6 @@ def test_another_request_is_another_purchase(bench: Bench, service: Emulator, ou
 
 def test_another_account_is_another_purchase(bench: Bench, service: Emulator, output_path: str, monkeypatch: Any):
     """A generation that was bought with one connection is not asked for with another."""
-    import os
-
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", os.environ["AIRFLOW_CONN_QWENIMAGE_DEFAULT"])
     service.plan("image", "http_error", status=500, times=4)
     tries = generating(bench, output_path=output_path)
@@ -338,8 +353,6 @@ def test_a_submission_that_was_never_sent_leaves_no_intent(
     bench: Bench, start: Any, output_path: str, monkeypatch: Any
 ):
     """A service that is not there costs a try and nothing else."""
-    import os
-
     emulator = start()
     good = os.environ["AIRFLOW_CONN_QWENIMAGE_DEFAULT"]
     monkeypatch.setenv("AIRFLOW_CONN_QWENIMAGE_DEFAULT", "qwenimage://http://:key@127.0.0.1:9")
@@ -350,6 +363,27 @@ def test_a_submission_that_was_never_sent_leaves_no_intent(
     tries.task.__dict__.pop("hook", None)
     assert tries.next() == "success"
     assert bought(emulator) == 1
+
+
+def test_a_missing_connection_buys_nothing_and_forgets_nothing(
+    bench: Bench, service: Emulator, output_path: str, monkeypatch: pytest.MonkeyPatch
+):
+    """It may come back (a secrets backend fails now and then), so tries are retried, before and after the purchase."""
+    good = os.environ["AIRFLOW_CONN_QWENIMAGE_DEFAULT"]
+    service.plan("image", "http_error", status=500, times=4)
+    tries = generating(bench, output_path=output_path, retries=5)
+
+    def next_try(connection: str | None) -> tuple[str, str, int]:
+        monkeypatch.setenv("AIRFLOW_CONN_QWENIMAGE_DEFAULT", good)
+        if connection is None:
+            monkeypatch.delenv("AIRFLOW_CONN_QWENIMAGE_DEFAULT")
+        tries.task.__dict__.pop("hook", None)
+        return tries.next(), "".join(type(error).__name__ for error in tries.errors), bought(service)
+
+    assert next_try(None) == ("up_for_retry", "AirflowNotFoundException", 0)
+    assert next_try(good) == ("up_for_retry", "ImageDownloadError", 1)
+    assert next_try(None) == ("up_for_retry", "AirflowNotFoundException", 1)
+    assert next_try(good) == ("success", "", 1)
 
 
 # The store itself in trouble
