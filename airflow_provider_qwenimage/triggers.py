@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -80,6 +80,8 @@ class QwenImageTaskTrigger(BaseTrigger):
     :param poll_interval: fixed seconds between polls; None to poll where generations tend to end.
     :param not_before: no poll, and so no event, before this time, epoch seconds.
     :param resume: handed back in the event; Airflow stores it in plain JSON, so no secrets.
+    :param least_seconds: no poll, and so no event, before the trigger has run for so long in its triggerer: on a busy
+        machine, a task may be deferred long after its trigger was made.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class QwenImageTaskTrigger(BaseTrigger):
         poll_interval: float | None = None,
         not_before: float = 0.0,
         resume: dict[str, Any] | None = None,
+        least_seconds: float = 0.0,
     ) -> None:
         super().__init__()
         self.generation_id = generation_id
@@ -102,10 +105,11 @@ class QwenImageTaskTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.not_before = not_before
         self.resume = resume
+        self.least_seconds = least_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, as Airflow stores them."""
-        arguments = {name: getattr(self, name) for name in (*_PLAN, "qwenimage_conn_id", "resume")}
+        arguments = {name: getattr(self, name) for name in (*_PLAN, "qwenimage_conn_id", "resume", "least_seconds")}
         return "airflow_provider_qwenimage.triggers.QwenImageTaskTrigger", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -134,6 +138,7 @@ class QwenImageTaskTrigger(BaseTrigger):
         from airflow_provider_qwenimage.sessions import shared_session
 
         plan = Plan(**{name: getattr(self, name) for name in _PLAN})
+        plan = replace(plan, not_before=max(plan.not_before, time.time() + self.least_seconds))
         waiting = Waiting(plan, experience=experience_with(self.qwenimage_conn_id))
         first = waiting.start(time.time())
         await _sleep_until(first.until)

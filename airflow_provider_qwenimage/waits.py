@@ -138,6 +138,7 @@ class WaitingTask:
             plan.poll_interval,
             not_before=now + SHORTEST_DEFERRAL,
             resume=resume,
+            least_seconds=SHORTEST_DEFERRAL,
         )
         backstop = timedelta(seconds=max(0.0, plan.deadline - now) + BACKSTOP)
         self.defer(trigger=trigger, method_name="execute_complete", timeout=backstop)

@@ -146,6 +146,16 @@ def test_no_event_before_its_time(service: Emulator):
     assert polled >= now + 0.5
 
 
+def test_no_event_before_the_trigger_has_run_for_a_while(service: Emulator):
+    """least_seconds counts from the start in the triggerer, however long ago the trigger was made."""
+    waiting = trigger(submit(), least_seconds=0.5, not_before=1.0)
+    _, stored = waiting.serialize()
+    now = time.time()
+    assert asyncio.run(fired(QwenImageTaskTrigger(**stored)))["status"] == "success"
+    (polled,) = [entry["time"] for entry in service.requests() if entry["endpoint"] == "get"]
+    assert polled >= now + 0.5
+
+
 def test_fifty_waits_share_one_session(service: Emulator, monkeypatch: pytest.MonkeyPatch):
     """All triggers of a loop use one session, which is closed when the last one leaves."""
     service.plan("create", "stuck", times=50)
