@@ -23,6 +23,7 @@ DAGS = {
     "qwenimage_one_step": (1, 2),
     "qwenimage_image_from_bucket": (2, 2),
     "qwenimage_catalogue_from_table": (2, 2),
+    "qwenimage_catalogue_in_chunks": (6, 6),
     "qwenimage_asset_producer": (1, 1),
     "qwenimage_nightly_with_credits_guard": (3, 3),
     "qwenimage_taskflow_decorator": (2, 2),
@@ -75,7 +76,7 @@ def test_example_makes_images(
     report = service.report()
     assert (report["bought"], report["violations"]) == (purchases, [])
     assert report["images_served"] == images
-    files = sorted(path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".json")
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in {".json", ".jsonl"})
     assert len(files) == images
     assert all(whole_image(path).size[0] > 0 for path in files)
     assert "Unclosed" not in _all_output(capfd)
