@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
 from airflow_provider_qwenimage import metrics
 from airflow_provider_qwenimage.api.text import printable
-from airflow_provider_qwenimage.hooks import QwenImageHook
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
@@ -75,7 +73,7 @@ class QwenImageTaskTrigger(BaseTrigger):
     :param generation_id: what to wait for.
     :param submitted_at: when it was submitted, epoch seconds.
     :param deadline: when to give up, epoch seconds; a move to another triggerer keeps it.
-    :param qwenimage_conn_id: id of the connection; looked up once per run, off the event loop.
+    :param qwenimage_conn_id: id of the connection; looked up off the event loop, by one trigger for all that ask.
     :param estimated_time: the service's estimate, seconds from submission.
     :param poll_interval: fixed seconds between polls; None to poll where generations tend to end.
     :param not_before: no poll, and so no event, before this time, epoch seconds.
@@ -133,8 +131,8 @@ class QwenImageTaskTrigger(BaseTrigger):
 
     async def _poll_until_decided(self) -> Decision:
         from airflow_provider_qwenimage.api.experience import experience_with
-        from airflow_provider_qwenimage.api.retrying import NO_RETRIES
         from airflow_provider_qwenimage.api.waiting import KeepWaiting, Plan, Waiting
+        from airflow_provider_qwenimage.clients import shared_client
         from airflow_provider_qwenimage.sessions import shared_session
 
         plan = Plan(**{name: getattr(self, name) for name in _PLAN})
@@ -142,16 +140,29 @@ class QwenImageTaskTrigger(BaseTrigger):
         waiting = Waiting(plan, experience=experience_with(self.qwenimage_conn_id))
         first = waiting.start(time.time())
         await _sleep_until(first.until)
-        client = await sync_to_async(QwenImageHook(self.qwenimage_conn_id).get_async_conn)(NO_RETRIES)
+        client = await shared_client(self.qwenimage_conn_id)
         decision: Decision = first
         async with shared_session() as session:
             while isinstance(decision, KeepWaiting):
                 await _sleep_until(decision.until)
-                decision = waiting.after(time.time(), await _poll(client, session, self.generation_id))
+                client, found = await self._ask(client, session)
+                decision = waiting.after(time.time(), found)
                 if isinstance(decision, KeepWaiting) and decision.problem:
                     metrics.count("poll_error")
                     self.log.warning("Poll failed, waiting on: %s", decision.problem.message)
         return decision
+
+    async def _ask(self, client: Any, session: Any) -> tuple[Any, Generation | QwenImageError]:
+        """Poll; where the key is refused, with the one that the connection holds by now, if that is another."""
+        from airflow_provider_qwenimage.api.errors import AuthenticationError
+        from airflow_provider_qwenimage.clients import renewed_client
+
+        found = await _poll(client, session, self.generation_id)
+        if isinstance(found, AuthenticationError) and (
+            renewed := await renewed_client(self.qwenimage_conn_id, refused=client)
+        ):
+            return renewed, await _poll(renewed, session, self.generation_id)
+        return client, found
 
     def _outcome(self, decision: Decision) -> dict[str, Any]:
         from airflow_provider_qwenimage.api.errors import GenerationTimeoutError

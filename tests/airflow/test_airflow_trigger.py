@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
+import threading
 import time
 import warnings
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_qwenimage import sessions
+from airflow_provider_qwenimage import clients, sessions
 from airflow_provider_qwenimage.api.models import GenerationRequest
 from airflow_provider_qwenimage.emulator import Emulator
 from airflow_provider_qwenimage.hooks import QwenImageHook
@@ -245,10 +247,9 @@ def test_the_loop_is_never_held_up(service: Emulator, monkeypatch: pytest.Monkey
     assert max(stalls) < slow  # a look-up on the loop would be one stall at least as long as itself
 
 
-def test_looks_the_connection_up_once(service: Emulator, monkeypatch: pytest.MonkeyPatch):
-    """Five polls of one wait ask the secrets backend once."""
-    generation_id = submit()
-    service.plan("get", "http_error", status=503, times=4)
+@pytest.fixture
+def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the connections that were looked up."""
     look_up, asked = QwenImageHook.get_connection, []
 
     def count(conn_id: str) -> Any:
@@ -256,9 +257,71 @@ def test_looks_the_connection_up_once(service: Emulator, monkeypatch: pytest.Mon
         return look_up(conn_id)
 
     monkeypatch.setattr(QwenImageHook, "get_connection", staticmethod(count))
+    return asked
+
+
+def test_looks_the_connection_up_once(service: Emulator, looked_up: list[str]):
+    """Five polls of one wait ask the secrets backend once."""
+    generation_id = submit()
+    looked_up.clear()
+    service.plan("get", "http_error", status=503, times=4)
     assert asyncio.run(fired(trigger(generation_id)))["status"] == "success"
     assert service.report()["requests"]["get"] == 5
-    assert asked == ["qwenimage_default"]
+    assert looked_up == ["qwenimage_default"]
+
+
+def test_waits_that_start_together_look_the_connection_up_once(service: Emulator, looked_up: list[str]):
+    """Thousands of triggers after a restart do not queue for the secrets backend."""
+    ids = [submit() for _ in range(5)]
+    looked_up.clear()
+
+    async def wait() -> list[dict[str, Any]]:
+        return await asyncio.gather(*(fired(trigger(each)) for each in ids))
+
+    assert [event["status"] for event in asyncio.run(wait())] == ["success"] * 5
+    assert looked_up == ["qwenimage_default"]
+
+
+def test_a_wait_goes_on_with_a_new_key(service: Emulator, monkeypatch: pytest.MonkeyPatch, looked_up: list[str]):
+    """A key that is changed in the connection is taken up by a running wait when the service refuses the old one."""
+    generation_id = submit()
+    right = os.environ["AIRFLOW_CONN_QWENIMAGE_DEFAULT"]
+    monkeypatch.setenv("AIRFLOW_CONN_QWENIMAGE_DEFAULT", right.replace(service.api_key, "key_of_yesterday"))
+    monkeypatch.setattr(clients, "LEAST_AGE", 0)
+
+    async def change_meanwhile() -> dict[str, Any]:
+        await clients.shared_client("qwenimage_default")
+        monkeypatch.setenv("AIRFLOW_CONN_QWENIMAGE_DEFAULT", right)
+        return await fired(trigger(generation_id))
+
+    looked_up.clear()
+    assert asyncio.run(change_meanwhile())["status"] == "success"
+    assert looked_up == ["qwenimage_default"] * 2
+
+
+def test_a_look_up_that_fails_or_is_given_up_does_not_hurt_others(service: Emulator, monkeypatch: pytest.MonkeyPatch):
+    """One waiter's end does not take the look-up from the others; one that failed is made again by the next."""
+    look_up, lets_go = QwenImageHook.get_connection, threading.Event()
+
+    def fail(conn_id: str) -> Any:
+        raise RuntimeError("the secrets backend is away")
+
+    def hang(conn_id: str) -> Any:
+        assert lets_go.wait(10)
+        return look_up(conn_id)
+
+    async def play() -> Any:
+        monkeypatch.setattr(QwenImageHook, "get_connection", staticmethod(fail))
+        with pytest.raises(RuntimeError):
+            await clients.shared_client("qwenimage_default")
+        monkeypatch.setattr(QwenImageHook, "get_connection", staticmethod(hang))
+        first, second = (asyncio.create_task(clients.shared_client("qwenimage_default")) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        lets_go.set()
+        return await second
+
+    assert asyncio.run(play()).settings.api_key == service.api_key
 
 
 def _submit_with(look_up: Any) -> str:
