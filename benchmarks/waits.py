@@ -1,0 +1,190 @@
+"""Thousands of waits in one event loop, as in a triggerer: ``python -m benchmarks.waits``.
+
+Ours is the real trigger with the real look-up of its connection. The limit is a loop that does nothing but the same
+polls with one shared aiohttp session. The others poll every 5 s: the http provider's sensor trigger, which opens a
+session for each poll, and a sync client in a thread per poll, as the triggers of the anthropic and common-ai providers do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from benchmarks.common import KEY, Meter, Stalls, contend, counts, lean_server, percentile, table
+from benchmarks.lean_server import done_at, new_id
+
+ESTIMATE = 10.0  # seconds; generations take 8 to 12
+Wait = Callable[[str, float], Awaitable[Any]]
+
+
+def ours(url: str, interval: float | None = None) -> Wait:
+    from airflow_provider_qwenimage.triggers import QwenImageTaskTrigger
+
+    async def wait(generation_id: str, start: float) -> None:
+        trigger = QwenImageTaskTrigger(
+            generation_id, start, start + 600, estimated_time=ESTIMATE, poll_interval=interval
+        )
+        async for event in trigger.run():
+            assert event.payload["status"] == "success", event
+
+    return wait
+
+
+def ours_every_5_s(url: str) -> Wait:
+    return ours(url, 5.0)
+
+
+def bare(url: str) -> Wait:
+    """The same polls at the same times, and nothing else."""
+    import aiohttp
+
+    from airflow_provider_qwenimage.api.experience import experience_with
+    from airflow_provider_qwenimage.api.models import Generation
+    from airflow_provider_qwenimage.api.waiting import KeepWaiting, Plan, Waiting
+
+    sessions: list[aiohttp.ClientSession] = []
+    headers = {"Api-Key": KEY, "Content-Type": "application/json"}
+    processing = Generation(generation_id="x", status=1)
+    completed = Generation(generation_id="x", status=2, result_urls=("http://x/y",))
+
+    async def wait(generation_id: str, start: float) -> None:
+        if not sessions:
+            sessions.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=100)))
+        body = json.dumps({"task_id": generation_id}).encode()
+        policy = Waiting(Plan(generation_id, start, start + 600, ESTIMATE), experience=experience_with("bare"))
+        decision: Any = policy.start(time.time())
+        while isinstance(decision, KeepWaiting):
+            await asyncio.sleep(max(0.0, decision.until - time.time()))
+            async with sessions[0].post(f"{url}/api/task/get", data=body, headers=headers) as answer:
+                found = json.loads(await answer.read())["data"]["status"]
+            decision = policy.after(time.time(), completed if found == 2 else processing)
+
+    return wait
+
+
+def http_sensor(url: str) -> Wait:
+    from airflow.providers.http.triggers.http import HttpSensorTrigger
+
+    async def wait(generation_id: str, start: float) -> None:
+        trigger = HttpSensorTrigger(endpoint=f"until/{generation_id}", poke_interval=5.0)
+        async for _ in trigger.run():
+            return
+
+    return wait
+
+
+def threads(url: str) -> Wait:
+    from airflow_provider_qwenimage.api.client import QwenImageClient
+    from airflow_provider_qwenimage.api.settings import Settings
+
+    def poll(generation_id: str) -> bool:
+        with QwenImageClient(Settings(KEY, url)) as client:
+            return bool(client.get_task(generation_id).result_urls)
+
+    async def wait(generation_id: str, start: float) -> None:
+        while not await asyncio.to_thread(poll, generation_id):
+            await asyncio.sleep(5)
+
+    return wait
+
+
+CONTENDERS: dict[str, tuple[str, Callable[[str], Wait]]] = {
+    "bare": ("bare aiohttp loop, same polls", bare),
+    "ours": ("`QwenImageTaskTrigger`", ours),
+    "ours-5s": ("the same, `poll_interval=5`", ours_every_5_s),
+    "http": ("http provider's `HttpSensorTrigger`, 5 s", http_sensor),
+    "threads": ("a thread per poll, 5 s", threads),
+}
+
+
+async def drive(wait: Wait, count: int, spread: float) -> tuple[list[float], float]:
+    """Start the waits as a triggerer does, one after the other; return their lags and the longest stall (s)."""
+    chance, stalls, lags = random.Random(5), Stalls(), []
+    watch = asyncio.ensure_future(stalls.watch())
+
+    async def one(number: int) -> None:
+        if spread:
+            await asyncio.sleep(number * spread / count)
+        now = time.time()
+        generation_id = new_id(now + chance.uniform(8, 12), number)
+        await wait(generation_id, now)
+        lags.append(time.time() - done_at(generation_id))
+
+    tasks = []
+    for number in range(count):
+        tasks.append(asyncio.ensure_future(one(number)))
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    watch.cancel()
+    return lags, stalls.longest
+
+
+def run_here(name: str, url: str, count: int, spread: float) -> None:
+    import logging
+
+    wait = CONTENDERS[name][1](url)
+    logging.disable(logging.INFO)
+    asyncio.run(drive(CONTENDERS[name][1](url), 1, 0))  # imports and first look-ups are not what is measured
+    polls = sum(counts(url).values())
+    with Meter() as meter:
+        lags, stall = asyncio.run(drive(wait, count, spread))
+    polls = sum(counts(url).values()) - polls - 1
+    meter.result(
+        p50=percentile(lags, 0.5), p99=percentile(lags, 0.99), polls=polls / count, stall=stall, waits=len(lags)
+    )
+
+
+def compare(names: list[str], count: int, spread: float) -> None:
+    found = {}
+    for name in names:
+        with lean_server() as url:
+            found[name] = contend("benchmarks.waits", "--here", name, url, "--waits", count, "--spread", spread, url=url)
+    limit = found.get("bare", {}).get("cpu")
+    rows = [
+        [
+            CONTENDERS[name][0],
+            f"{one['p50']:.2f}",
+            f"{one['p99']:.2f}",
+            f"{one['polls']:.2f}",
+            f"{one['cpu']:.1f}",
+            f"{one['cpu'] / limit:.2f}" if limit else "",
+            f"{one['memory']:+.0f}",
+            f"{one['stall'] * 1000:.0f}",
+        ]
+        for name, one in found.items()
+    ]
+    together = f"started over {spread:.0f} s" if spread else "started at once"
+    table(
+        f"{count:,} waits in one process, {together}; generations of 8 to 12 s, answers after 50 ms",
+        ["", "lag p50, s", "lag p99, s", "polls a wait", "CPU, s", "CPU / bare", "memory, MB", "longest stall, ms"],
+        rows,
+        "Aim: lag p50 ≤ 0.6 s, p99 ≤ 2.5 s, ≤ 2.5 polls, CPU ≤ 1.3 × bare, ≤ +50 MB, stall ≤ 150 ms.",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--waits", type=int, default=0, help="only this many; default: 5,000, spread too, and 20,000")
+    parser.add_argument("--spread", type=float, default=0, help="start them over so many seconds")
+    parser.add_argument("--only", default="", help=f"some of {','.join(CONTENDERS)}")
+    parser.add_argument("--here", nargs=2, metavar=("NAME", "URL"), help="run one contender in this process")
+    given = parser.parse_args()
+    if given.here:
+        run_here(*given.here, given.waits, given.spread)
+        return
+    names = given.only.split(",") if given.only else list(CONTENDERS)
+    if given.waits:
+        compare(names, given.waits, given.spread)
+        return
+    compare(names, 5000, 0)
+    compare([name for name in names if name in ("bare", "ours")], 5000, 60)
+    compare([name for name in names if name in ("bare", "ours")], 20_000, 0)
+
+
+if __name__ == "__main__":
+    main()
