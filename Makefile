@@ -19,7 +19,7 @@ test: ## everything: lint, types, the built wheel tested on Airflow 3.3.2 and 2.
 check: ## the quick part: lint, types and the tests that need no running Airflow, on the source tree
 	@bash scripts/run.sh check $(ARGS)
 
-reliability: ## processes that are killed, a database that restarts: tests of a whole Airflow that take ten minutes
+reliability: ## all faults in a whole Airflow, with the long runs that make test leaves out: half an hour
 	@bash scripts/run.sh check -s -m e2e tests/reliability $(ARGS)
 
 fuzz: ## hostile bytes for what reads replies and images, a minute each; ARGS=600 takes ten

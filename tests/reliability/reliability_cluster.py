@@ -1,8 +1,7 @@
-"""A whole Airflow that can be hurt: on SQLite with the LocalExecutor, or on PostgreSQL with Celery over Redis."""
+"""A whole Airflow that can be hurt: on SQLite or PostgreSQL, with the LocalExecutor or with Celery over Redis."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -10,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,30 @@ HERE = Path(__file__).parent
 SINGLE = ("api-server", "scheduler", "dag-processor", "triggerer")
 CLUSTER = ("api-server", "scheduler", "dag-processor", "triggerer-1", "triggerer-2", "worker-1", "worker-2")
 IMAGE_SIZE = "160"
+NOTICED_SOON = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "2",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "60",
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
+}
 
 
 class HurtAirflow(RunningAirflow):
     """
-    :param celery: PostgreSQL, Redis, two workers and two triggerers; else SQLite and the LocalExecutor.
+    :param postgres: PostgreSQL, else SQLite.
+    :param celery: Redis, two workers and two triggerers, else the LocalExecutor; needs PostgreSQL.
+    :param hasty: whether what has died is noticed in seconds, with the risk that what is only slow is taken for dead.
     """
 
-    def __init__(self, home: Path, *, celery: bool) -> None:
+    def __init__(self, home: Path, *, postgres: bool = False, celery: bool = False, hasty: bool = False) -> None:
         super().__init__(home)
+        self.hasty = hasty
+        self.postgres = postgres or celery
         self.celery = celery
         self.parts = CLUSTER if celery else SINGLE
         self.data = Path(tempfile.mkdtemp(prefix="qwenimage-pg-"))
@@ -41,30 +55,31 @@ class HurtAirflow(RunningAirflow):
             shutil.copy(file, home / "dags")
 
     def env(self) -> dict[str, str]:
-        found = super().env() | {"AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self.log_port)}
+        found = super().env() | {
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(self.log_port),
+            # What a dead scheduler has left is looked for often; half a minute of silence makes a scheduler dead.
+            "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+        }
+        if self.hasty:
+            found |= NOTICED_SOON
+        database = f"postgresql+psycopg2://airflow@127.0.0.1:{self.database_port}/airflow"
+        if self.postgres:
+            found |= {"AIRFLOW__CORE__PARALLELISM": "8", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
         if self.celery:
-            database = f"postgresql+psycopg2://airflow@127.0.0.1:{self.database_port}/airflow"
             found |= {
                 "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
-                "AIRFLOW__CORE__PARALLELISM": "8",
-                "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
                 "AIRFLOW__CELERY__BROKER_URL": f"redis://127.0.0.1:{self.redis_port}/0",
                 "AIRFLOW__CELERY__RESULT_BACKEND": database.replace("postgresql", "db+postgresql", 1),
                 "AIRFLOW__CELERY__WORKER_CONCURRENCY": "3",
                 "AIRFLOW__CELERY__OPERATION_TIMEOUT": "10",
-                # What has died is noticed in seconds instead of minutes.
-                "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
-                "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
-                "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
-                "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
-                "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
             }
         return found
 
     def start(self, *emulator: str) -> None:
         """Start everything and wait until all is healthy."""
-        if self.celery:
+        if self.postgres:
             self._start_postgres()
+        if self.celery:
             self.started["redis"] = self._run(
                 "redis", "redis-server", "--port", str(self.redis_port), "--save", "", "--bind", "127.0.0.1"
             )
@@ -113,7 +128,7 @@ class HurtAirflow(RunningAirflow):
         try:
             super().stop()
         finally:
-            if self.celery:
+            if self.postgres:
                 with suppress(subprocess.SubprocessError):
                     self._postgres("pg_ctl", "-D", str(self.data), "-m", "immediate", "stop")
             shutil.rmtree(self.data, ignore_errors=True)
@@ -208,17 +223,3 @@ class HurtAirflow(RunningAirflow):
         self.wait_until(
             "the run to end", lambda: self.api(f"dags/{dag_id}/dagRuns/{run_id}")["state"] in ended, seconds
         )
-
-
-def saved(folder: Path) -> dict[str, str]:
-    """The saved images: generation id -> sha256."""
-    return {
-        path.name.rpartition("_")[0]: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.iterdir()
-        if path.suffix == ".jpeg"
-    }
-
-
-def own(airflow: HurtAirflow, generation_ids: Iterable[str]) -> dict[str, str]:
-    """The same images as the service has them."""
-    return {one: hashlib.sha256(airflow.image_of(one)).hexdigest() for one in generation_ids}

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-PAGE = HERE.parent.parent / "docs" / "reliability.md"
+FOLDER = Path(__file__).parent.parent
+PAGE = FOLDER.parent / "docs" / "reliability.md"
 TESTS = {
-    name for file in HERE.glob("test_*.py") for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
+    name
+    for file in FOLDER.rglob("test_*.py")
+    for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
 }
 
 if not PAGE.exists():

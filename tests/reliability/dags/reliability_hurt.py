@@ -1,4 +1,4 @@
-"""Generations in every mode, many at a time, saved; a try is retried at once."""
+"""Generations on the worker and deferred, few and many at a time, saved; a try is retried at once."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ COMMON = {
     "catchup": False,
     "default_args": {"retries": 4, "retry_delay": timedelta(seconds=1)},
 }
-SIZES = {"few": 4, "some": 20, "sixty": 60, "many": 200}
+KINDS = {
+    "few_sync": (4, False),
+    "few_deferred": (4, True),
+    "some_deferred": (8, True),
+    "forty_deferred": (40, True),
+    "many_deferred": (200, True),
+}
 
-for size, count in SIZES.items():
-    for mode, deferrable in (("sync", False), ("deferred", True)):
-        with DAG(dag_id=f"{size}_{mode}", max_active_tasks=200, **COMMON):
-            QwenImageGenerateOperator.partial(
-                task_id="gen",
-                output_path="{{ dag_run.conf['output_path'] }}",
-                deferrable=deferrable,
-                timeout=600,
-            ).expand(prompt=[f"kite {number}" for number in range(count)])
+for dag_id, (count, deferrable) in KINDS.items():
+    with DAG(dag_id=dag_id, max_active_tasks=200, **COMMON):
+        QwenImageGenerateOperator.partial(
+            task_id="gen",
+            output_path="{{ dag_run.conf['output_path'] }}",
+            deferrable=deferrable,
+            timeout=600,
+        ).expand(prompt=[f"kite {number}" for number in range(count)])
