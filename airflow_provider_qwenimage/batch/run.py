@@ -127,9 +127,10 @@ class BatchRun:
     def _defer(self, job: Job) -> NoReturn:
         plans, now = job.in_flight(), time.time()
         generations = [[plan.generation_id, plan.submitted_at, plan.deadline, plan.estimated_time] for plan in plans]
-        not_before = now + waits.SHORTEST_DEFERRAL
         operator = self._operator
-        trigger = QwenImageBatchTrigger(generations, operator.qwenimage_conn_id, operator.poll_interval, not_before)
+        trigger = QwenImageBatchTrigger(
+            generations, operator.qwenimage_conn_id, operator.poll_interval, waits.SHORTEST_DEFERRAL
+        )
         longest = max(plan.deadline for plan in plans) - now
         operator.log.info("Waiting for %d generations in the triggerer", len(plans))
         backstop = timedelta(seconds=max(0.0, longest) + waits.BACKSTOP)

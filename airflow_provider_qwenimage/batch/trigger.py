@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ class QwenImageBatchTrigger(BaseTrigger):
         (seconds from submission, or None) for each.
     :param qwenimage_conn_id: id of the connection; looked up once per run, off the event loop.
     :param poll_interval: fixed seconds between polls of a generation; None for intervals that follow the estimate.
-    :param not_before: no poll, and so no event, before this time, epoch seconds.
+    :param least_seconds: no poll, and so no event, before the trigger has run for so long in its triggerer.
     """
 
     def __init__(
@@ -47,17 +48,17 @@ class QwenImageBatchTrigger(BaseTrigger):
         generations: Sequence[Sequence[Any]],
         qwenimage_conn_id: str = DEFAULT_CONN_ID,
         poll_interval: float | None = None,
-        not_before: float = 0.0,
+        least_seconds: float = 0.0,
     ) -> None:
         super().__init__()
         self.generations = generations
         self.qwenimage_conn_id = qwenimage_conn_id
         self.poll_interval = poll_interval
-        self.not_before = not_before
+        self.least_seconds = least_seconds
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and the arguments, as Airflow stores them."""
-        arguments = ("generations", "qwenimage_conn_id", "poll_interval", "not_before")
+        arguments = ("generations", "qwenimage_conn_id", "poll_interval", "least_seconds")
         path = "airflow_provider_qwenimage.batch.trigger.QwenImageBatchTrigger"
         return path, {name: getattr(self, name) for name in arguments}
 
@@ -91,8 +92,9 @@ class QwenImageBatchTrigger(BaseTrigger):
     def _plans(self) -> list[Plan]:
         from airflow_provider_qwenimage.api.waiting import Plan
 
+        not_before = time.time() + self.least_seconds
         return [
-            Plan(generation_id, submitted_at, deadline, estimate, self.poll_interval, self.not_before)
+            Plan(generation_id, submitted_at, deadline, estimate, self.poll_interval, not_before)
             for generation_id, submitted_at, deadline, estimate in self.generations
         ]
 
