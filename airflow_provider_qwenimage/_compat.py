@@ -35,6 +35,7 @@ __all__ = [
     "context_merge",
     "determine_kwargs",
     "object_storage_path",
+    "report_input",
     "report_output",
     "show_fields",
     "stats",
@@ -125,11 +126,20 @@ def asset_types() -> tuple[type[Any], type[Any]]:
     return _first("Dataset", "airflow.datasets"), _first("DatasetAlias", "airflow.datasets")
 
 
+def _lineage() -> Any:
+    return _first("get_hook_lineage_collector", "airflow.sdk.lineage", "airflow.lineage.hook")()
+
+
+def report_input(path: Any, uri: str) -> None:
+    """Tell Airflow's lineage that a file was read; ``ObjectStoragePath.open`` tells it a URI that it does not take."""
+    collector = _lineage()
+    (collector.add_input_asset if AIRFLOW_3 else collector.add_input_dataset)(context=path, uri=uri)
+
+
 def report_output(path: Any, uri: str) -> None:
     """Tell Airflow's lineage that a file was written, as ``ObjectStoragePath.open`` would have told it."""
-    collector = _first("get_hook_lineage_collector", "airflow.sdk.lineage", "airflow.lineage.hook")()
-    report = collector.add_output_asset if AIRFLOW_3 else collector.add_output_dataset
-    report(context=path, uri=uri)
+    collector = _lineage()
+    (collector.add_output_asset if AIRFLOW_3 else collector.add_output_dataset)(context=path, uri=uri)
 
 
 def show_fields(ti: Any) -> None:

@@ -53,12 +53,15 @@ class _QwenImageDecoratedOperator(DecoratedOperator, QwenImageGenerateOperator):
                 setattr(self, name, value)
             raise
 
-    def execute_complete(self, context: Context, event: Any = None) -> list[str]:
-        """Go on after the triggerer, which has kept what the function returned."""
-        try:
-            return QwenImageGenerateOperator.execute_complete(self, context, event)
-        finally:
-            show_fields(context["ti"])
+    def restore(self, context: Context, asked: Mapping[str, Any]) -> None:
+        """Take up again what the function returned: it is not called again."""
+        ti = context["ti"]
+        submission = ti.xcom_pull(task_ids=self.task_id, map_indexes=ti.map_index, key="submission") or {}
+        for name, value in {**submission, **asked}.items():
+            if name in RETURNED_FIELDS:
+                setattr(self, name, value)
+        show_fields(ti)
+        super().restore(context, asked)
 
     def _take(self, returned: Any) -> None:
         """Use what the function returned: a prompt, or a dict of request fields; never rendered as a template."""

@@ -146,7 +146,11 @@ class QwenImageHook(BaseHook):
         :return: its public URL, for ``image_urls``.
         :raises InvalidRequestError: it is no whole JPEG or PNG, or too long; nothing was sent.
         """
-        with airflow_errors(), object_storage_path(path).open("rb") as file:
+        from airflow_provider_qwenimage.lineage import tell_read
+
+        place = object_storage_path(path)
+        with airflow_errors(), place.fs.open(place.path, "rb") as file:
+            tell_read(path)
             return self.get_conn().upload_image(file, max_bytes=max_bytes)
 
     def wait_for_task(

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_qwenimage._compat import object_storage_path, report_input
+from airflow_provider_qwenimage.outlets import uri_of_file
+
 if TYPE_CHECKING:
     from airflow_provider_qwenimage.hooks import QwenImageHook
+
+
+def tell_read(path: str) -> None:
+    """Tell Airflow's lineage of an input image; again, if the task ends in another process than it was read in."""
+    file = object_storage_path(path)
+    report_input(file, uri_of_file(file))
 
 
 class GenerationLineage:

@@ -8,6 +8,8 @@ from typing import Any
 
 from airflow_provider_qwenimage._compat import AIRFLOW_3, asset_types
 
+LOCAL = ("", "file", "local")  # protocols of an ObjectStoragePath
+
 
 def announce(operator: Any, context: Any, folder: str | None, records: Sequence[dict[str, Any]]) -> None:
     """Add what was made to the events of the operator's declared outlets.
@@ -35,6 +37,11 @@ def tell_outlets(operator: Any, context: Any, folder: str | None, extra: dict[st
             context["outlet_events"][outlet].extra = extra
         elif isinstance(outlet, alias) and folder:
             context["outlet_events"][outlet].add(asset(uri_of(folder)), extra=extra)
+
+
+def uri_of_file(path: Any) -> str:
+    """Return an ``ObjectStoragePath`` as the URI of an asset."""
+    return uri_of(path.path if path.protocol in LOCAL else str(path))
 
 
 def uri_of(path: str) -> str:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO, Protocol
 
-from airflow_provider_qwenimage.saving.storage import LOCAL, store_bytes
+from airflow_provider_qwenimage.outlets import LOCAL
+from airflow_provider_qwenimage.saving.storage import store_bytes
 
 PIECE = 1024 * 1024
 MERGE_AT = 200  # small segments

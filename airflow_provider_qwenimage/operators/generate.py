@@ -20,6 +20,7 @@ from airflow_provider_qwenimage.fields import (
     the_one,
 )
 from airflow_provider_qwenimage.hooks import DEFAULT_TIMEOUT, MAX_UPLOAD_BYTES
+from airflow_provider_qwenimage.lineage import tell_read
 from airflow_provider_qwenimage.links import SAVED_LINKS, publish
 from airflow_provider_qwenimage.operators.submitting import SUBMIT_FIELDS, SubmittingOperator
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_qwenimage.api.waiting import Plan
     from airflow_provider_qwenimage.durable import Record
 
+INPUT_IMAGE = ("image", "image_urls")
 MISSING_IMAGES = ("fail", "keep")
 STAND_IN = "https://example.invalid/uploaded-later"  # lets the rules see that there will be an image
 
@@ -125,10 +127,13 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
     def execute(self, context: Context) -> Any:
         """Submit, wait, save; see the class."""
         request, image = self._checked_request()
-        asked = request.model_dump(include={"prompt", "model_id", "num_outputs"})
+        asked = request.model_dump(
+            exclude={"image_urls"}
+        )  # the event holds this and is logged: no URL, it may be signed
         record = self._bought(context, request, image)
         self.push(context, generation_id=record.generation_id, estimated_time=record.estimated_time)
-        self.push(context, submission={**asked, "submitted_at": record.submitted_at})
+        given = {name: getattr(self, name) for name in INPUT_IMAGE}
+        self.push(context, submission={**asked, **given, "submitted_at": record.submitted_at})
         plan = self._plan(str(record.generation_id), float(record.submitted_at or 0), record.estimated_time)
         generation = self.wait_deferred(plan, asked) if self.deferrable else self.wait_here(plan)
         return self._finish(context, asked, generation, plan.submitted_at)
@@ -139,8 +144,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
 
         told = WaitEvent.read(event)
         asked = told.resume or {}
-        for name in asked.keys() & {"prompt", "model_id", "num_outputs"}:
-            setattr(self, name, asked[name])  # a decorated task has lost what its function returned
+        self.restore(context, asked)
         generation = self.wait_resumed(told, self.poll_interval)
         return self._finish(context, asked, generation, told.submitted_at)
 
@@ -158,9 +162,16 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
             generation_id, submitted_at = ti.xcom_pull(key="generation_id", **mine), asked.get("submitted_at")
         if not generation_id:
             return None
+        self.restore(context, asked)
         submitted_at = submitted_at or time.time()
         plan = self._plan(generation_id, submitted_at, tried_at=submitted_at)
         return self._finish(context, asked, self.wait_here(plan), plan.submitted_at)
+
+    def restore(self, context: Context, asked: Mapping[str, Any]) -> None:
+        """Take the request up again after a deferral: what is new in this process, or read in another one, is told."""
+        image = the_one("image", self.image)
+        if image is not None and not is_http_url(image):
+            tell_read(image)
 
     def _checked_request(self) -> tuple[GenerationRequest, str | None]:
         """Check all arguments before anything is sent; return the request, and the input image if it is a file."""
@@ -185,6 +196,8 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
                 request = request.model_copy(update={"image_urls": (url,)})
             self.check_credits()
             record = purchase.make(request)
+        elif image is not None:
+            tell_read(image)
         return record
 
     def _plan(

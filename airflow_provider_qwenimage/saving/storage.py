@@ -10,9 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from airflow_provider_qwenimage._compat import report_output
-from airflow_provider_qwenimage.outlets import uri_of
-
-LOCAL = ("", "file", "local")
+from airflow_provider_qwenimage.outlets import LOCAL, uri_of_file
 
 
 def store(local: str, path: Any, filesystem: Any) -> None:
@@ -32,7 +30,7 @@ def store(local: str, path: Any, filesystem: Any) -> None:
 
 def tell_lineage(path: Any) -> None:
     """Tell Airflow's lineage of a stored file. Not from several threads at once: it may lose one."""
-    report_output(path, f"file://{path.path}" if path.protocol in LOCAL else uri_of(str(path)))
+    report_output(path, uri_of_file(path))
 
 
 def store_bytes(data: bytes, path: Any) -> None:

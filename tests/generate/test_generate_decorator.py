@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from dags_made_here import Bench, files_in, rendered_fields, task, xcoms
+from PIL import Image
 
 from airflow_provider_qwenimage._compat import AirflowFailException
 from airflow_provider_qwenimage.api import errors
@@ -113,8 +114,6 @@ def test_dict_of_request_fields(annotated: bool, deferrable: bool, bench: Bench,
 
 def test_function_may_name_an_image(bench: Bench, service: Emulator, tmp_path: Path):
     """image in the dict is uploaded, as the operator's is."""
-    from PIL import Image
-
     Image.new("RGB", (20, 20), "teal").save(tmp_path / "in.png")
 
     def build() -> None:
@@ -128,6 +127,51 @@ def test_function_may_name_an_image(bench: Bench, service: Emulator, tmp_path: P
     assert run.state == "success", run.errors
     assert service.state.generation(run.xcom("gen", "generation_id")).source
     assert service.report()["violations"] == []
+
+
+@MODES
+@pytest.mark.parametrize("ending", ["success", "failed"])
+def test_every_returned_field_is_shown(
+    ending: str, deferrable: bool, bench: Bench, service: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """A deferral loses none of the fields, and what may be a signed URL is in no event that Airflow logs."""
+    image = f"file://{tmp_path}/in.png"
+    Image.new("RGB", (20, 20), "teal").save(tmp_path / "in.png")
+    fields = {"prompt": "a kite", "image": image, "num_outputs": 2, "prompt_optimization": False, "model_id": "0-24"}
+    if ending == "failed":
+        service.plan("create", "fail")
+
+    def build() -> None:
+        @task.qwenimage(deferrable=deferrable, num_outputs=3)
+        def gen() -> dict[str, Any]:
+            return fields
+
+        gen()
+
+    run = bench.run_one(build)
+    assert run.state == ending, run.errors
+    shown = rendered_fields(run.tis["gen", -1])
+    assert {name: shown[name] for name in fields} == {name: str(value) for name, value in fields.items()} | {
+        name: value for name, value in fields.items() if shown[name] == value
+    }
+    assert not [line for line in caplog.text.splitlines() if image in line and "event" in line.lower()]
+
+
+@MODES
+def test_a_url_that_was_returned_is_shown_after_the_wait(deferrable: bool, bench: Bench, service: Emulator):
+    """image_urls is a field as any other."""
+    url = bench.generate().xcom("gen")[0]
+
+    def build() -> None:
+        @task.qwenimage(deferrable=deferrable)
+        def gen() -> dict[str, Any]:
+            return {"prompt": "a kite", "image_urls": [url]}
+
+        gen()
+
+    run = bench.run_one(build)
+    assert run.state == "success", run.errors
+    assert rendered_fields(run.tis["gen", -1])["image_urls"] == [url]
 
 
 @MODES

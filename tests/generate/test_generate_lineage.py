@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from airflow_provider_qwenimage.emulator import Emulator
 
@@ -35,6 +36,18 @@ with bench.dag() as dag:
         )
         for name, deferrable in (("sync", False), ("deferrable", True))
     ]
+    drawn = [
+        QwenImageGenerateOperator(
+            task_id=f"{name}_from_image", prompt=os.environ["PROMPT"], image=os.environ["IMAGE"], deferrable=deferrable
+        )
+        for name, deferrable in (("sync", False), ("deferrable", True))
+    ]
+
+    @task.qwenimage(deferrable=True)
+    def decorated_from_image():
+        return {"prompt": os.environ["PROMPT"], "image": os.environ["IMAGE"]}
+
+    decorated_from_image()
     urls = QwenImageGenerateOperator(task_id="urls", prompt=os.environ["PROMPT"])
     save = QwenImageToObjectStorageOperator(task_id="save", result_urls=urls.output, output_path=f"{out}/save")
 run = bench.run_dag(dag)
@@ -62,12 +75,15 @@ def completed(
             "AIRFLOW__OPENLINEAGE__DISABLED": "False",
             "PYTHONPATH": os.pathsep.join(sys.path),
             "OUT": str(folder / "out"),
+            "IMAGE": str(folder / "in.png"),
             "PROMPT": SECRET_PROMPT,
         }
+        Image.new("RGB", (20, 20), "teal").save(folder / "in.png")
         done = subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         _events["text"] = log.read_text(encoding="utf-8")
         _events["out"] = folder / "out"
+        _events["image"] = folder / "in.png"
         for line in _events["text"].splitlines():
             event = json.loads(line)
             if event["eventType"] == "COMPLETE":
@@ -83,6 +99,13 @@ def test_saved_images_are_outputs(task_id: str, completed: dict[str, Any]):
     assert saved
     assert saved <= {name if name.startswith("/") else f"/{name}" for name in outputs}
     assert {output["namespace"] for output in completed[task_id]["outputs"]} == {"file"}
+
+
+@pytest.mark.parametrize("task_id", ["sync_from_image", "deferrable_from_image", "decorated_from_image"])
+def test_the_image_to_start_from_is_an_input(task_id: str, completed: dict[str, Any]):
+    """Also of a task that was deferred, and so ends in another process than the one that opened the image."""
+    found = {(one["namespace"], "/" + one["name"].lstrip("/")) for one in completed[task_id]["inputs"]}
+    assert found == {("file", str(completed["image"]))}
 
 
 @pytest.mark.parametrize("task_id", ["sync", "deferrable", "urls"])
