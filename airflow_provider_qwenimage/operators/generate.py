@@ -57,6 +57,8 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
     :param image: the image to start from, as a text or a list of one: an http(s) URL, or a JPEG or PNG at any path
         that ``ObjectStoragePath`` opens, which is uploaded first. Instead of ``image_urls``.
     :param output_path: folder to save to: an absolute local path or a URL such as ``s3://my_aws_conn@bucket/images``.
+        Without a connection's id before the ``@``, the worker's environment has to give access: no default
+        connection is used.
     :param file_name: template of the file names with ``{generation_id}``, ``{index}`` (from 0), ``{ext}`` (from the
         content) and ``{sha256}``; subfolders are allowed.
     :param on_missing_images: what to do when there are fewer images than asked for: ``fail`` (what there is, is saved

@@ -55,6 +55,17 @@ def test_images_are_saved(login: str, deferrable: bool, bench: Bench, service: E
     assert service.report()["bought"] == 1
 
 
+def test_without_a_connection_in_the_path_none_is_used(
+    bench: Bench, service: Emulator, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+):
+    """s3://bucket means what the worker's environment says, not the connection aws_default."""
+    elsewhere = {"conn_type": "aws", "login": "a", "password": "b", "extra": {"endpoint_url": "http://127.0.0.1:9"}}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(elsewhere))
+    run = bench.generate(output_path=f"s3://{bucket.name}/made")
+    assert run.state == "success", run.errors
+    assert len(bucket.keys()) == 1
+
+
 @pytest.mark.parametrize("login", ["", "pictures@"], ids=["environment", "connection"])
 def test_input_image_is_read(login: str, bench: Bench, service: Emulator, bucket: Bucket):
     """image= opens an object of a bucket; the upload keeps to the contract."""
