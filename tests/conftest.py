@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import atexit
 import ipaddress
-import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +34,8 @@ os.environ |= {
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "example_dags"
 
-from airflow_provider_qwenimage.emulator import Emulator  # noqa: E402
+# What users' tests get is what ours use.
+pytest_plugins = ["airflow_provider_qwenimage.emulator.pytest_plugin"]
 
 
 @pytest.fixture(autouse=True)
@@ -57,25 +56,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    """A service of one's own, quick: 0.2 s a generation, small pictures."""
-    with Emulator(estimated_time=1, duration=0.2, credits=1000, image_size=96, seed=0) as running:
-        yield running
-
-
-@pytest.fixture
-def connection(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    """The default Airflow connection, to the emulator."""
-    monkeypatch.setenv("AIRFLOW_CONN_QWENIMAGE_DEFAULT", connection_json(emulator))
-    return emulator
-
-
-def connection_json(emulator: Emulator) -> str:
-    """The emulator as an Airflow connection in JSON."""
-    return json.dumps({"conn_type": "qwenimage", "host": emulator.url, "password": emulator.api_key})
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,8 @@ class Emulator:
     ) -> None:
         self._host = host
         self._port = port
-        self.state = State(Options(**options), clock=clock, rng=random.Random(seed))  # noqa: S311 - no secrets here
+        rng = random.Random(seed)  # noqa: S311 - no secrets here
+        self.state = State(Options(**options), clock=clock, rng=rng, repeats=seed is not None)
 
         self.url = ""
         """Where the emulator is, such as ``http://127.0.0.1:8089``; known once it is entered."""
@@ -71,8 +72,12 @@ class Emulator:
         """Forget all planned faults."""
         self.state.clear_faults()
 
+    def set_credits(self, credits: int) -> None:
+        """Set the first account's balance, as ``POST /_emulator/credits`` does."""
+        self.state.set_account(self.api_key, credits)
+
     def reset(self) -> None:
-        """Forget everything that has happened and all planned faults."""
+        """Forget everything that has happened and all planned faults; requests still delayed come to nothing."""
         self.state.reset()
 
     def report(self) -> dict[str, Any]:

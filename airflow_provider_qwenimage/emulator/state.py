@@ -33,22 +33,32 @@ class State:
     :param options: how the emulator behaves
     :param clock: tells the time in seconds since the epoch
     :param rng: source of every id and of all chance
+    :param repeats: whether a reset begins its numbers anew, so that what follows is the same every time
     """
 
-    def __init__(self, options: Options, *, clock: Callable[[], float], rng: random.Random) -> None:
+    def __init__(
+        self, options: Options, *, clock: Callable[[], float], rng: random.Random, repeats: bool = False
+    ) -> None:
         self.options = options
         self.now = clock
         self._rng = rng
         self._secret = rng.getrandbits(256).to_bytes(32, "big")
+        self._beginning = rng.getstate() if repeats else None
         self._lock = threading.RLock()
         self.uploads = BoundedBytes(options.max_bytes)
         self.sources = BoundedBytes(options.max_bytes)
         self.images = BoundedBytes(options.max_bytes)
+
+        self.era = 0
+        """Counts the resets."""
         self.reset()
 
     def reset(self) -> None:
         """Forget everything that has happened and all planned faults; the first account has its credits back."""
         with self._lock:
+            self.era += 1
+            if self._beginning is not None:
+                self._rng.setstate(self._beginning)
             self._accounts = Accounts(self.options)
             self._generations = Generations(self.options.max_generations)
             self._forms: dict[str, Form] = {}

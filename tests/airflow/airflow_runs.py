@@ -1,8 +1,9 @@
-"""Runs DAG files through ``dag.test()`` in this process, the same way on Airflow 2.11 and 3.3."""
+"""Runs DAG files through ``dag.test()`` in this process, the same way on Airflow 2.11 to 3.3."""
 
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,7 +14,14 @@ from typing import Any
 from PIL import Image
 from recorder import ERRORS
 
+from airflow_provider_qwenimage._compat import AIRFLOW_3
 from airflow_provider_qwenimage.emulator import Emulator
+
+try:
+    from airflow.dag_processing import dagbag
+except ImportError:
+    from airflow.models import dagbag
+DagBag = dagbag.DagBag
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "example_dags"
 
@@ -40,11 +48,16 @@ class Run:
 
 
 class AirflowHere:
-    """An Airflow without a scheduler: its DAG folder, and ``dag.test()``."""
+    """An Airflow without a scheduler: a folder of DAG files, and ``dag.test()``.
+
+    The folder is not the one that Airflow is configured with: Airflow 3.3 reads that one anew in each ``dag.test()``.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.folder = home / "dags"
+        self.folder = home / "dags-of-tests"
+        self.folder.mkdir(exist_ok=True)
+        self._files: dict[str, str] = {}
 
     def add(self, *files: Path) -> None:
         for file in files:
@@ -52,22 +65,42 @@ class AirflowHere:
                 shutil.copy(file, self.folder)
 
     def bag(self, folder: Path | None = None) -> Any:
-        try:
-            from airflow.dag_processing.dagbag import DagBag
-        except ImportError:
-            from airflow.models.dagbag import DagBag
         bag = DagBag(str(folder or self.folder))
         assert bag.import_errors == {}
         return bag
 
+    def read(self, dag_id: str) -> Any:
+        """A DAG, freshly read from its file, and known to Airflow."""
+        if dag_id not in self._files:
+            self._files |= {name: dag.fileloc for name, dag in self.bag().dags.items()}
+        dag = DagBag(self._files[dag_id]).dags[dag_id]
+        register(dag)
+        return dag
+
     def run(self, dag_id: str, *, only: str | None = None, **conf: Any) -> Run:
         """Run a DAG to its end. ``only`` runs one task of it and takes the others for done."""
-        dag = self.bag().dags[dag_id]
+        dag = self.read(dag_id)
         skipped = "|".join(re.escape(name) for name in dag.task_ids if name != only) if only else None
         ERRORS.clear()
         run = dag.test(run_conf=conf, mark_success_pattern=skipped or None)
         tis = {(ti.task_id, ti.map_index): ti for ti in run.get_task_instances()}
         return Run(str(run.state), tis, list(ERRORS))
+
+
+def register(dag: Any) -> None:
+    """Tell Airflow of a DAG, as its DAG processor would: a run needs a version of its DAG in the database."""
+    if not AIRFLOW_3:
+        dag.sync_to_db()
+        return
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    DagBundlesManager().sync_bundles_to_db()
+    bag = DagBag(os.devnull, collect_dags=False)
+    bag.dags = {dag.dag_id: dag}
+    if hasattr(bag, "sync_to_db"):  # 3.0
+        bag.sync_to_db("dags-folder", None)
+    else:
+        dagbag.sync_bag_to_db(bag, "dags-folder", None)
 
 
 def serialization() -> Any:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow_runs import EXAMPLES, AirflowHere, uri
+from airflow_runs import EXAMPLES, AirflowHere
 
 from airflow_provider_qwenimage.emulator import Emulator
 
@@ -24,17 +23,19 @@ def airflow(airflow_db: Path) -> AirflowHere:
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Emulator]]:
+def start(qwenimage_start: Callable[..., Emulator], qwenimage_connect: Callable[..., str]) -> Iterator[Any]:
     """Start a service of one's own and point the default connection to it: its generations are ready at once."""
-    with ExitStack() as stack:
+    started: list[Emulator] = []
 
-        def start_one(**options: Any) -> Emulator:
-            settings = {"estimated_time": 1, "duration": 0.0, "credits": 1000, "image_size": 96, "seed": 0, **options}
-            emulator = stack.enter_context(Emulator(**settings))
-            monkeypatch.setenv("AIRFLOW_CONN_QWENIMAGE_DEFAULT", uri(emulator.url, emulator.api_key))
-            return emulator
+    def start_one(**options: Any) -> Emulator:
+        emulator = qwenimage_start(**{"duration": 0.0, **options})
+        qwenimage_connect(emulator)
+        started.append(emulator)
+        return emulator
 
-        yield start_one
+    yield start_one
+    for emulator in started:  # later tests use it again: a test that watches requests has put its own method here
+        vars(emulator.state).pop("record", None)
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ import os
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow_runs import AirflowHere, Run
+from airflow_runs import AirflowHere, Run, register
 from recorder import CALLBACKS
 
 from airflow_provider_qwenimage._compat import AIRFLOW_3
@@ -44,8 +43,8 @@ class Bench(AirflowHere):
         super().__init__(home)
         self.dags: dict[str, DAG] = {}
 
-    def bag(self, folder: Path | None = None) -> Any:
-        return SimpleNamespace(dags=self.dags)
+    def read(self, dag_id: str) -> Any:
+        return self.dags[dag_id]
 
     def dag(self, **arguments: Any) -> DAG:
         """A new DAG with an id of its own, whose tasks keep their exceptions and are not retried."""
@@ -78,25 +77,6 @@ class Bench(AirflowHere):
 
         arguments = {"task_id": "gen", "prompt": "a kite", **arguments}
         return self.run_one(lambda: QwenImageGenerateOperator(**arguments), retries=retries)
-
-
-def register(dag: DAG) -> None:
-    """Tell Airflow 3 of the DAG, as the DAG processor would: a run needs a version of its DAG in the database."""
-    if not AIRFLOW_3:
-        dag.sync_to_db()
-        return
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-    from airflow.dag_processing.dagbag import DagBag
-
-    try:
-        from airflow.dag_processing.dagbag import sync_bag_to_db
-    except ImportError:
-        from airflow.models.dagbag import sync_bag_to_db
-
-    DagBundlesManager().sync_bundles_to_db()
-    bag = DagBag(os.devnull, collect_dags=False)
-    bag.dags = {dag.dag_id: dag}
-    sync_bag_to_db(bag, "dags-folder", None)
 
 
 def rendered_fields(ti: Any) -> dict[str, Any]:
