@@ -28,8 +28,10 @@ from airflow_provider_qwenimage.emulator import Emulator
 BLOCKS = blocks()
 PYTHON = [block for block in BLOCKS if block.kind == "python"]
 EXCERPTS = [block for block in PYTHON if block.source]
-DAGS = [block for block in PYTHON if not block.source and "with DAG(" in block.text]
-SCRIPTS = [block for block in PYTHON if not block.source and block not in DAGS]
+OWN = [block for block in PYTHON if not block.source]
+TESTS = [block for block in OWN if "\ndef test_" in block.text]
+DAGS = [block for block in OWN if "with DAG(" in block.text and block not in TESTS]
+SCRIPTS = [block for block in OWN if block not in (*DAGS, *TESTS)]
 LINES = [(block.page, line) for block in BLOCKS if block.kind == "bash" for line in block.text.splitlines() if line]
 COMMANDS = list(dict.fromkeys(line.partition("  #")[0].strip() for _, line in LINES))
 
@@ -57,7 +59,7 @@ def test_every_block_is_of_a_kind_that_is_run():
     """No block of code escapes the tests below."""
     kinds = (CONNECTIONS, INSTALLS, EMULATORS, TARGETS, AIRFLOW)
     assert sorted(COMMANDS) == sorted(chain(*kinds))
-    assert all([*kinds, DAGS, SCRIPTS, EXCERPTS])
+    assert all([*kinds, DAGS, SCRIPTS, TESTS, EXCERPTS])
     assert {block.kind for block in BLOCKS} <= {"bash", "python", "", "{eval-rst}"}
     assert not [block.page for block in BLOCKS if block.kind == "" and re.search(r"import |=|\$", block.text)]
 
@@ -89,6 +91,20 @@ def test_a_script_of_the_pages_runs(block: Block, tmp_path: Path):
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "assert " in block.text
+
+
+@pytest.mark.parametrize("block", TESTS, ids=on_page)
+def test_a_test_of_the_pages_passes(block: Block, airflow: AirflowHere, tmp_path: Path):
+    """Tests that are copied from a page pass, in a pytest of their own, on the DAG of the quick start."""
+    (dag,) = [each for each in DAGS if each.page == "docs/quickstart.md"]
+    installed = airflow.home / "dags" / f"{dag_id_of(dag)}.py"
+    installed.write_text(dag.text, encoding="utf-8")
+    (tmp_path / "test_copied.py").write_text(block.text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_copied.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    installed.unlink()
+    assert done.returncode == 0, done.stdout
+    assert f"{block.text.count('def test_')} passed" in done.stdout
 
 
 @pytest.mark.parametrize("command", CONNECTIONS)
