@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from ui_denying import DenyingAuthManager
@@ -139,3 +141,62 @@ def test_password_login(recorded: World) -> None:
         key = somebody.post("/auth/token", json=login).json()["access_token"]
         somebody.cookies.set("_token", key)
         assert somebody.get(address(recorded)).status_code == 200
+
+
+def test_refusals_do_not_tell_what_exists(recorded: World) -> None:
+    """Who may not read a DAG learns neither its runs nor its tasks nor how many images there are."""
+    DenyingAuthManager.denied.add(("ann", "ui_secret", "XCOM"))
+    place = recorded.place(dag_id="ui_secret")
+    there = image_address(recorded, dag_id="ui_secret")
+    nowhere = [
+        there.replace("task_id=make", "task_id=none"),
+        there.replace("index=0", "index=9"),
+        there.replace("index=0", "index=zero"),
+        there.replace("index=0", "index=0&map_index=7"),
+        images_url("ui_secret", "no_such_run"),
+        f"{images_url('ui_secret', place['run_id'])}&page=400",
+        f"{images_url('ui_secret', place['run_id'])}&page=zero",
+    ]
+    with recorded.visitor() as ann, recorded.visitor(None) as nobody:
+        for visitor, status in ((ann, 403), (nobody, 401)):
+            answers = [visitor.get(path) for path in (there, *nowhere)]
+            assert {answer.status_code for answer in answers} == {status}
+            bodies = {answer.text.partition("/api/v2/auth/login?next=")[0] for answer in answers}
+            assert len({body.partition("<body>")[2] for body in bodies}) == 1
+
+
+@pytest.mark.parametrize("flaw", ["expired", "for tasks", "other key", "no signature"])
+def test_tokens_that_airflow_did_not_make_for_this(recorded: World, flaw: str) -> None:
+    """Neither an old one, nor one that a task has for the execution API, which is signed with the same secret."""
+    import jwt
+    from airflow.configuration import conf
+
+    claims = jwt.decode(token("admin", "ADMIN"), options={"verify_signature": False})
+    secret, algorithm = conf.get("api_auth", "jwt_secret"), "HS512"
+    good = jwt.encode(claims, secret, algorithm)
+    if flaw == "expired":
+        claims |= {"exp": 1_790_000_000, "iat": 1_789_990_000, "nbf": 1_789_990_000}
+    elif flaw == "for tasks":
+        claims["aud"] = "urn:airflow.apache.org:task"
+    elif flaw == "other key":
+        secret = "y" * 64
+    else:
+        secret, algorithm = "", "none"
+    bad = jwt.encode(claims, secret, algorithm)
+    path = image_address(recorded, dag_id="ui_secret")
+    with recorded.visitor(None) as somebody:
+        assert somebody.get(path, headers={"Authorization": f"Bearer {good}"}).status_code == 200
+        for given in ({"headers": {"Authorization": f"Bearer {bad}"}}, {"cookies": {"_token": bad}}):
+            answer = somebody.get(path, **given)
+            assert answer.status_code in (401, 403), answer.text
+            assert "hidden" not in answer.text
+
+
+@pytest.mark.parametrize("start", ["//evil.example.com", "/\\evil.example.com", "https://evil.example.com"])
+def test_the_way_to_the_login_comes_back_here(recorded: World, start: str) -> None:
+    """Whatever address was asked for, after the login one is on this server again."""
+    with recorded.visitor(None) as nobody:
+        answer = nobody.get(f"/qwenimage/{start}", params={"next": start})
+        assert answer.status_code in (401, 404)
+        for target in re.findall(r"next=([^\"&]*)", answer.text):
+            assert unquote(target).startswith("/qwenimage/")
