@@ -2,7 +2,7 @@
 # PYTHON=python3.12 make ... selects the interpreter (any of 3.10 to 3.13; default: python3).
 # ARGS="..." is passed on, to pytest for test and check.
 
-.PHONY: help demo up test check docs reliability fuzz lint format lock clean install
+.PHONY: help demo up test check matrix live docs reliability fuzz lint format lock clean install
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/'
@@ -13,7 +13,7 @@ demo: ## makes an image with a DAG in a real Airflow: on an emulator, or on the 
 up: ## a whole Airflow with its web interface, the example DAGs and the connection; Ctrl-C ends it
 	@bash scripts/run.sh up
 
-test: ## everything: lint, types, the built wheel tested on Airflow 3.3.2 and 2.11.2
+test: ## everything: lint, types, the built wheel on Airflow 3.3.2 and 2.11.2, and what differs on those in between
 	@bash scripts/run.sh test $(ARGS)
 
 check: ## the quick part: lint, types and the tests that need no running Airflow, on the source tree
@@ -25,10 +25,16 @@ reliability: ## all faults in a whole Airflow, with the long runs that make test
 fuzz: ## hostile bytes for what reads replies and images, a minute each; ARGS=600 takes ten
 	@bash scripts/run.sh fuzz $(ARGS)
 
+matrix: ## all tests on every Airflow and every Python that is here, with nox: hours; ARGS="-t airflow-3.1.8" takes one
+	@bash scripts/run.sh matrix $(ARGS)
+
+live: ## with your PIXWITH_API_KEY: asks, buys two images at the service, and tells where it differs from its contract
+	@bash scripts/run.sh live $(ARGS)
+
 docs: ## the site, from README, docs/ and the docstrings, into build/docs; warnings are failures
 	@bash scripts/run.sh docs
 
-lint: ## ruff and mypy
+lint: ## ruff, mypy, and the schemas of workflow and compose file
 	@bash scripts/run.sh lint
 
 format: ## lets ruff put the code in order

@@ -52,15 +52,22 @@ def is_installed(env: Path, airflow: str, specs: list[str]) -> bool:
     return stamp.exists() and stamp.read_text(encoding="utf-8") == _fingerprint(env, airflow, specs)
 
 
-def install(env: Path, airflow: str, specs: list[str]) -> None:
-    """Installs `specs` beside that Airflow into `env`, from the pinned versions. Does nothing if nothing changed."""
+def pinned(airflow: str, specs: list[str]) -> list[str]:
+    """The arguments of `uv pip install` for `specs` beside that Airflow, from the pinned versions."""
+    pins = ["--constraints", str(constraints(airflow)), "--build-constraints", str(constraints(NEWEST))]
+    return [*pins, f"apache-airflow=={airflow}", *specs]
+
+
+def install(env: Path, airflow: str, specs: list[str], *, compiled: bool = True) -> None:
+    """Installs `specs` beside that Airflow into `env`. Does nothing if nothing changed.
+
+    `compiled`: at once; for one process alone it is quicker to leave that to its imports.
+    """
     if is_installed(env, airflow, specs):
         return
     (env / STAMP).unlink(missing_ok=True)
     print(f"Installing Airflow {airflow} and what this project needs into {env.relative_to(ROOT)}", flush=True)
-    pins = constraints(airflow)
-    command = [DEV / "bin" / "uv", "pip", "install", "--python", python_of(env), "--constraints", pins]
-    command += ["--build-constraints", constraints(NEWEST), f"apache-airflow=={airflow}", *specs]
+    command = [DEV / "bin" / "uv", "pip", "install", "--python", python_of(env), *pinned(airflow, specs)]
     log = LOGS / f"install-{airflow}.log"
     if run(command, log, cwd=ROOT, env=clean_environment()) != 0:
         raise Failure(
@@ -68,7 +75,8 @@ def install(env: Path, airflow: str, specs: list[str]) -> None:
             "If it did not reach a package index, try again when there is a network (behind a mirror: set "
             "UV_DEFAULT_INDEX). If it found no solution, pyproject.toml and constraints/ disagree: make lock."
         )
-    compile_packages(env)
+    if compiled:
+        compile_packages(env)
     (env / STAMP).write_text(_fingerprint(env, airflow, specs), encoding="utf-8")
 
 

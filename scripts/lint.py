@@ -1,14 +1,17 @@
-"""`make lint`, `make format`: ruff and mypy over everything."""
+"""`make lint`, `make format`: ruff and mypy over everything, schemas over the files that only others run."""
 
 from __future__ import annotations
 
 from envs import DEV, ROOT, clean_environment, install_dev
 from processes import run, script
 
+SCHEMA = ["check-jsonschema", "--builtin-schema"]
 COMMANDS = {
     "ruff check": ["ruff", "check", "."],
     "ruff format": ["ruff", "format", "--check", "."],
     "mypy": ["mypy"],
+    "workflow": [*SCHEMA, "vendor.github-workflows", ".github/workflows/ci.yml"],
+    "compose file": [*SCHEMA, "vendor.compose-spec", "compose.yaml"],
 }
 FIXES = {"ruff check": ["ruff", "check", "--fix", "."], "ruff format": ["ruff", "format", "."]}
 

@@ -1,14 +1,16 @@
 """`make lock`: renews constraints/, one file per Airflow, valid for every Python that this Airflow and we support.
 
 Each set is what was newest on the day beside the version. It is not Airflow's own constraint file, but a set of its own
-time is what an older Airflow is known to work with: 3.0.6 and 3.2.2 break under newer packages.
+time is what an older Airflow is known to work with: 3.0.6 and 3.2.2 break under newer packages. The set of LOWEST has
+every direct dependency as old as pyproject.toml allows, the rest as it was then.
 """
 
 from __future__ import annotations
 
 import subprocess
 
-from envs import DEV, NEWEST, ROOT, clean_environment, constraints
+from cells import LOWEST, OLDEST
+from envs import DEV, LOGS, NEWEST, ROOT, clean_environment, constraints
 from processes import Failure, script
 
 DAYS = {
@@ -16,8 +18,10 @@ DAYS = {
     "3.2.2": "2026-06-05",
     "3.1.8": "2026-03-20",
     "3.0.6": "2025-09-10",
-    "2.11.2": "2026-03-20",
+    OLDEST: "2026-03-20",
+    LOWEST: "2025-06-01",
 }
+PLAIN = ["--no-annotate", "--no-header"]
 HEADER = """\
 # Made by `make lock`, not by hand; the whole command:
 #   echo apache-airflow=={airflow} | uv {command}
@@ -26,10 +30,24 @@ HEADER = """\
 
 def lock(airflow: str, day: str) -> str:
     """Resolves the set for one Airflow; returns the file's text."""
-    groups = ["test", "lint", "build"] if airflow == NEWEST else ["test"]
+    groups = ["test", "lint", "build", "docs"] if airflow == NEWEST else ["test"]
     chosen = [word for group in groups for word in ("--group", group)]
-    command = ["pip", "compile", "pyproject.toml", "-", "--extra", "emulator", *chosen, "--no-annotate", "--no-header"]
-    command += ["--universal", "--python-version", "3.10", "--exclude-newer", day]
+    command = ["pip", "compile", "pyproject.toml", "-", "--extra", "emulator", *chosen, *PLAIN]
+    return _resolved(airflow, [*command, "--universal", "--python-version", "3.10", "--exclude-newer", day])
+
+
+def lock_lowest(airflow: str, day: str) -> str:
+    """The same with the oldest direct dependencies. The tests' own tools are none: they are chosen to go with those."""
+    common = [*PLAIN, "--python-version", "3.10", "--exclude-newer", day, "--extra", "emulator"]
+    lowest = LOGS / "lowest.txt"
+    lowest.parent.mkdir(parents=True, exist_ok=True)
+    command = ["pip", "compile", "pyproject.toml", "-", "--resolution", "lowest-direct", *common]
+    lowest.write_text(_resolved(airflow, command), encoding="utf-8")
+    beside = ["pip", "compile", "pyproject.toml", "-", "--group", "test", "--constraints"]
+    return _resolved(airflow, [*beside, str(lowest.relative_to(ROOT)), *common])
+
+
+def _resolved(airflow: str, command: list[str]) -> str:
     run = subprocess.run(
         [DEV / "bin" / "uv", *command, "--quiet"],
         cwd=ROOT,
@@ -47,7 +65,8 @@ def lock(airflow: str, day: str) -> str:
 def main(arguments: list[str]) -> int:
     for airflow, day in DAYS.items():
         print(f"Airflow {airflow}, packages of {day}", flush=True)
-        constraints(airflow).write_text(lock(airflow, day), encoding="utf-8")
+        found = (lock_lowest if airflow == LOWEST else lock)(airflow, day)
+        constraints(airflow).write_text(found, encoding="utf-8")
     return 0
 
 

@@ -18,6 +18,7 @@ import airflow_provider_qwenimage
 
 PACKAGE = "airflow_provider_qwenimage"
 VERSION = airflow_provider_qwenimage.__version__
+ROOT = Path(__file__).resolve().parent.parent.parent
 DIST = Path(os.environ.get("QWENIMAGE_TEST_DIST", ""))
 BASE = {"apache-airflow", "requests", "pydantic", "aiohttp", "asgiref", "jinja2", "tenacity", "urllib3", "yarl"}
 
@@ -63,6 +64,17 @@ def test_description(description: Message) -> None:
     assert description["Requires-Python"] == ">=3.10"
 
 
+def test_registries_find_what_they_read(description: Message, wheel: zipfile.ZipFile) -> None:
+    """Airflow's and Astronomer's lists go by the classifier and the keywords, and show the examples in the package."""
+    classifiers = description.get_all("Classifier", [])
+    assert {"Framework :: Apache Airflow", "Framework :: Apache Airflow :: Provider"} <= set(classifiers)
+    assert {"airflow", "airflow-provider"} <= set(description["Keywords"].split(","))
+    assert description.get_all("Project-URL")
+    inside = f"{PACKAGE}/example_dags/"
+    shown = {name.removeprefix(inside) for name in wheel.namelist() if name.startswith(inside)}
+    assert shown == {path.name for path in (ROOT / "example_dags").glob("*.py")}
+
+
 def test_base_requirements_are_few(description: Message) -> None:
     required = description.get_all("Requires-Dist", [])
     base = {re.split(r"[^\w-]", each)[0] for each in required if "extra ==" not in each}
@@ -78,8 +90,10 @@ def test_sdist_has_what_a_packager_needs() -> None:
     assert file.name == f"{top}.tar.gz"
     with tarfile.open(file) as archive:
         names = {name.removeprefix(f"{top}/") for name in archive.getnames()}
-    alone = {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "PKG-INFO", "pyproject.toml"}
+    papers = {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+    alone = papers | {"Makefile", "PKG-INFO", "compose.yaml", "noxfile.py", "pyproject.toml"}
     assert alone <= names
     folders = {name.partition("/")[0] for name in names} - alone - {".gitignore"}
-    assert folders == {PACKAGE, "constraints", "example_dags", "scripts", "tests"}
+    tools = {".devcontainer", ".github", "constraints", "scripts"}
+    assert folders == {PACKAGE, "docs", "example_dags", "tests", *tools}
     assert not [name for name in names if "__pycache__" in name]
