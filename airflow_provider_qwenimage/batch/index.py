@@ -27,6 +27,7 @@ PAGE = 200
 _TABLES = """
 PRAGMA journal_mode = MEMORY;
 PRAGMA synchronous = OFF;
+PRAGMA locking_mode = EXCLUSIVE;
 CREATE TABLE items (
     position INTEGER PRIMARY KEY, place TEXT, key TEXT UNIQUE, name TEXT UNIQUE,
     request TEXT, image TEXT, num_outputs INTEGER, fingerprint TEXT, leader INTEGER,
@@ -167,9 +168,12 @@ class Index:
 
     # What the ledger says
 
-    def put(self, word: Word) -> None:
-        """Take up the newest word about a key."""
-        row = (word.key, word.line(), word.state, word.marker, word.purchases, word.at)
+    def put(self, word: Word, line: str) -> None:
+        """Take up the newest word about a key.
+
+        :param line: the same as JSON.
+        """
+        row = (word.key, line, word.state, word.marker, word.purchases, word.at)
         self._db.execute("REPLACE INTO words VALUES (?,?,?,?,?,?)", row)
 
     def word(self, key: str) -> Word | None:

@@ -34,6 +34,7 @@ from airflow_provider_qwenimage.batch.resuming import Rules, judge
 from airflow_provider_qwenimage.batch.running import LoopThread
 from airflow_provider_qwenimage.batch.saving import AT_ONCE, THREADS, Saver
 from airflow_provider_qwenimage.saving.images import Delivery
+from airflow_provider_qwenimage.saving.storage import filesystem_of
 
 Steps = Callable[[Pipeline], Awaitable[None]]
 
@@ -94,7 +95,7 @@ class Job:
         :raises Stopped: the task is to end.
         """
         client = AsyncQwenImageClient(self.settings, retries=NO_RETRIES)
-        filesystem = self.delivery.folder.fs
+        filesystem = filesystem_of(self.delivery.folder)
         self._look_file_systems_up()
         with ThreadPoolExecutor(THREADS, thread_name_prefix="qwenimage-save") as pool:
             self.thread.run(partial(self._run, steps, client, filesystem, pool))
@@ -143,7 +144,7 @@ class Job:
             place = urlsplit(path)[:2]
             if place not in seen:
                 seen.add(place)
-                _ = object_storage_path(path).fs
+                filesystem_of(object_storage_path(path))
 
     def _tell_of_poll(self, plan: Plan, problem: QwenImageError) -> None:
         told = printable(plan.generation_id), printable(problem.message)

@@ -16,9 +16,10 @@ from uuid import uuid4
 
 from airflow_provider_qwenimage._compat import AirflowException
 from airflow_provider_qwenimage.batch.index import Index
-from airflow_provider_qwenimage.batch.segments import segments_in, store_text
+from airflow_provider_qwenimage.batch.segments import segments_in
 from airflow_provider_qwenimage.batch.words import STARTED, Word
 from airflow_provider_qwenimage.durable import FOLDER
+from airflow_provider_qwenimage.saving.storage import filesystem_of, read_bytes, store_bytes
 
 OWNER = "owner.json"
 LOOK_EVERY = 2.0  # seconds after which a writer makes sure that the ledger is still its own
@@ -59,12 +60,12 @@ class Ledger:
 
     def __init__(self, output_path: Any, identity: Identity, index: Index, *, keep_on_clear: bool = False) -> None:
         self._folder = output_path / FOLDER / f"batch-{identity.digest}"
-        self._fs = output_path.fs
+        self._filesystem = filesystem_of(output_path)
         self._identity = identity
         self._index = index
         self.marker: int | None = None if keep_on_clear else identity.marker
         self.writer = f"{identity.try_number}-{uuid4().hex[:12]}"
-        self._segments = segments_in(self._folder, self._fs, self.writer)
+        self._segments = segments_in(self._folder, self._filesystem, self.writer)
         self._queue: list[tuple[str, asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._looked_at = 0.0
@@ -78,7 +79,7 @@ class Ledger:
         :raises ValueError: a line can't be read: it may tell of a purchase.
         """
         before = self._owner()
-        store_text(json.dumps({"writer": self.writer, "closed": False}), self._folder / OWNER)
+        self._write_owner(closed=False)
         self._looked_at = time.monotonic()
         self._read()
         if before and not before.get("closed") and abs(time.time() - self._index.last_written()) < RECENT:
@@ -108,8 +109,9 @@ class Ledger:
     async def append(self, word: Word) -> None:
         """Write a word down; it is durable when this returns."""
         future = asyncio.get_running_loop().create_future()
-        self._index.put(word)
-        self._queue.append((word.line(), future))
+        line = word.line()
+        self._index.put(word, line)
+        self._queue.append((line, future))
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
         await future
@@ -136,7 +138,7 @@ class Ledger:
         self._segments.close()
         owner = self._owner()
         if owner and owner.get("writer") == self.writer:
-            store_text(json.dumps({"writer": self.writer, "closed": True}), self._folder / OWNER)
+            self._write_owner(closed=True)
 
     async def settle(self) -> None:
         """Wait until all that was appended is durable, or failed to become so."""
@@ -159,7 +161,7 @@ class Ledger:
         with self._index.transaction():
             try:
                 for line in self._segments.lines():
-                    self._index.put(Word.read(line))
+                    self._index.put(Word.read(line), line.decode())
             except ValueError as error:
                 raise ValueError(
                     f"The ledger {self._folder} is damaged: {error}. It may tell of a generation that was paid for: "
@@ -174,12 +176,16 @@ class Ledger:
             return
         began = found.submitted_at if found and same_run else now
         self.started = self.word("", STARTED, submitted_at=began, try_at=now)
-        self._index.put(self.started)
-        self._segments.write(f"{self.started.line()}\n".encode())
+        line = self.started.line()
+        self._index.put(self.started, line)
+        self._segments.write(f"{line}\n".encode())
+
+    def _write_owner(self, *, closed: bool) -> None:
+        store_bytes(json.dumps({"writer": self.writer, "closed": closed}).encode(), self._folder / OWNER)
 
     def _owner(self) -> dict[str, Any] | None:
         try:
-            found = json.loads(self._fs.cat_file((self._folder / OWNER).path))
+            found = json.loads(read_bytes(self._folder / OWNER, self._filesystem))
         except FileNotFoundError:
             return None
         except ValueError:

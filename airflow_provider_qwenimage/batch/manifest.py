@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_qwenimage.batch.index import Index
 from airflow_provider_qwenimage.batch.ledger import Identity
-from airflow_provider_qwenimage.saving.storage import store
+from airflow_provider_qwenimage.saving.storage import filesystem_of, store
 
 LONGEST_PART = 50
 
@@ -32,7 +32,7 @@ def write_manifest(index: Index, marker: int | None, path: Any) -> None:
         for result in index.results(marker):
             file.write(json.dumps(result, ensure_ascii=False) + "\n")
         file.flush()
-        store(file.name, path, path.fs)
+        store(file.name, path, filesystem_of(path))
 
 
 def first_images(index: Index, marker: int | None, limit: int) -> list[dict[str, Any]]:

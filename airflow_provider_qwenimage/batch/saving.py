@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import aiohttp
 
 from airflow_provider_qwenimage.api.async_download import AsyncDownloader
+from airflow_provider_qwenimage.api.downloading import Downloaded
 from airflow_provider_qwenimage.saving.images import Delivery, put_in_place
 from airflow_provider_qwenimage.saving.names import file_safe
 
@@ -59,9 +62,19 @@ class Saver:
 
     async def _save(self, url: str, index: int, delivery: Delivery) -> dict[str, Any]:
         async with self.room:
-            with tempfile.TemporaryDirectory(prefix="qwenimage-", ignore_cleanup_errors=True) as scratch:
-                image = os.path.join(scratch, "image")
+            scratch = tempfile.mkdtemp(prefix="qwenimage-")
+            image = os.path.join(scratch, "image")
+            run = partial(asyncio.get_running_loop().run_in_executor, self.pool)
+            try:
                 with open(image, "w+b") as file:  # noqa: ASYNC230 - local, and small pieces
                     found = await self.downloader.fetch(self.session, url, file)
-                run = asyncio.get_running_loop().run_in_executor
-                return await run(self.pool, put_in_place, image, found, (url, index), delivery, self.filesystem, [])
+            except BaseException:
+                run(shutil.rmtree, scratch, True)  # a disk may be slow: never in the loop
+                raise
+            return await run(self._put, scratch, found, (url, index), delivery)
+
+    def _put(self, scratch: str, found: Downloaded, which: tuple[str, int], delivery: Delivery) -> dict[str, Any]:
+        try:
+            return put_in_place(os.path.join(scratch, "image"), found, which, delivery, self.filesystem, [])
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)

@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Any, BinaryIO, Protocol
 
 from airflow_provider_qwenimage.outlets import LOCAL
-from airflow_provider_qwenimage.saving.storage import store_bytes
 
 PIECE = 1024 * 1024
 MERGE_AT = 200  # small segments
@@ -161,11 +160,6 @@ class ObjectSegments:
         except FileNotFoundError:
             return []
         return sorted(filter(is_segment, (path.rpartition("/")[2] for path in found)))
-
-
-def store_text(text: str, path: Any) -> None:
-    """Put a small text in place in one step."""
-    store_bytes(text.encode(), path)
 
 
 def segment_name(number: int, kind: str, writer: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 STARTED = "started"
@@ -69,7 +69,7 @@ class Word:
 
     def line(self) -> str:
         """Return the word as JSON, without what is not known."""
-        return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
+        return json.dumps({name: value for name, value in vars(self).items() if value is not None})
 
 
 _NAMES = tuple(field.name for field in fields(Word))

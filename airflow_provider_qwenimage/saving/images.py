@@ -20,7 +20,7 @@ from airflow_provider_qwenimage.api.embed import embed
 from airflow_provider_qwenimage.exceptions import airflow_errors
 from airflow_provider_qwenimage.outlets import announce
 from airflow_provider_qwenimage.saving.names import fill_in
-from airflow_provider_qwenimage.saving.storage import store, tell_lineage
+from airflow_provider_qwenimage.saving.storage import filesystem_of, store, tell_lineage
 
 AT_A_TIME = 4
 
@@ -101,7 +101,7 @@ def save_images(
         ``height`` in pixels, ``content_type``, ``bytes``, ``sha256``, and the delivery's facts), and the errors of
         those that were not saved.
     """
-    filesystem = delivery.folder.fs  # looks a connection up: once, and not from the threads
+    filesystem = filesystem_of(delivery.folder)
     stored: list[list[Any]] = [[] for _ in urls]
 
     def save(index: int, url: str) -> dict[str, Any] | Exception:

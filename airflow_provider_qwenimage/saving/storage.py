@@ -13,6 +13,15 @@ from airflow_provider_qwenimage._compat import report_output
 from airflow_provider_qwenimage.outlets import LOCAL, uri_of_file
 
 
+def filesystem_of(path: Any) -> Any:
+    """Return the file system of an ``ObjectStoragePath``; None for this machine's, which needs none.
+
+    Airflow loads the file systems of all installed providers to find one, and may look a connection up: call it once,
+    and not from a thread.
+    """
+    return None if path.protocol in LOCAL else path.fs
+
+
 def store(local: str, path: Any, filesystem: Any) -> None:
     """Put the file ``local`` at ``path``.
 
@@ -20,7 +29,7 @@ def store(local: str, path: Any, filesystem: Any) -> None:
     would be closed, and so committed, half written).
 
     :param path: an ``ObjectStoragePath``.
-    :param filesystem: its file system, looked up before.
+    :param filesystem: its file system, see ``filesystem_of``.
     """
     if path.protocol in LOCAL:
         _rename_into(local, path.path)
@@ -31,6 +40,19 @@ def store(local: str, path: Any, filesystem: Any) -> None:
 def tell_lineage(path: Any) -> None:
     """Tell Airflow's lineage of a stored file. Not from several threads at once: it may lose one."""
     report_output(path, uri_of_file(path))
+
+
+def read_bytes(path: Any, filesystem: Any) -> bytes:
+    """Return what stands at ``path``; lineage is not told.
+
+    :param filesystem: its file system, see ``filesystem_of``.
+    :raises FileNotFoundError: there is nothing.
+    """
+    if path.protocol in LOCAL:
+        with open(path.path, "rb") as file:
+            return file.read()
+    content: bytes = filesystem.cat_file(path.path)
+    return content
 
 
 def store_bytes(data: bytes, path: Any) -> None:
