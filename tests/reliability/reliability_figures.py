@@ -27,7 +27,7 @@ WITHOUT_ESTIMATE = {"endpoint": "create", "kind": "data", "delete": ["estimated_
 
 def parsed(airflow: HurtAirflow) -> None:
     """Wait until Airflow knows the DAGs of the tests."""
-    airflow.wait_until("the DAGs to be parsed", lambda: len(airflow.api("dags")["dags"]) == 6, 120)
+    airflow.wait_until("the DAGs to be parsed", lambda: len(airflow.api("dags")["dags"]) == 7, 120)
 
 
 def bought(airflow: HurtAirflow) -> int:

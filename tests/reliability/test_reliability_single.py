@@ -20,9 +20,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(not HAS_STORE, reason="a running Airflow is tested with the newest version only"),
 ]
-SIZES = pytest.mark.parametrize(
-    ("dag_id", "count"), [("forty_deferred", 40), pytest.param("many_deferred", 200, marks=pytest.mark.slow)]
-)
+MANY = pytest.param("many_deferred", 200, marks=pytest.mark.slow)
 
 
 def running(home: Path, **options: bool) -> Iterator[HurtAirflow]:
@@ -48,7 +46,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HurtAirflow]:
     yield from running(tmp_path_factory.mktemp("postgres") / "airflow", postgres=True)
 
 
-@SIZES
+@pytest.mark.parametrize(("dag_id", "count"), [("twenty_deferred", 20), MANY])
 def test_short_generations_are_neither_failed_nor_bought_twice(
     dag_id: str, count: int, sqlite: HurtAirflow, tmp_path: Path
 ):
@@ -78,7 +76,7 @@ def test_the_machine_loses_its_scheduler_and_workers(sqlite: HurtAirflow, tmp_pa
 
 
 @needs_postgres
-@SIZES
+@pytest.mark.parametrize(("dag_id", "count"), [("forty_deferred", 40), MANY])
 def test_short_generations_on_postgres(dag_id: str, count: int, postgres: HurtAirflow, tmp_path: Path):
     """The same on PostgreSQL, where everything is quicker, the scheduler's mistake too."""
     assert_short_waits_do_no_harm(postgres, dag_id, tmp_path / "images", count)

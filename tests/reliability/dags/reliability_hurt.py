@@ -18,6 +18,7 @@ KINDS = {
     "few_sync": (4, False),
     "few_deferred": (4, True),
     "some_deferred": (8, True),
+    "twenty_deferred": (20, True),
     "forty_deferred": (40, True),
     "many_deferred": (200, True),
 }
