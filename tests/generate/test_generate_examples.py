@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,46 +47,45 @@ def test_review_is_no_dag_on_old_airflow(examples: AirflowHere):
 
 
 @pytest.fixture
-def review(examples: AirflowHere, service: Emulator, tmp_path: Path) -> Callable[..., Run]:
-    """Run the review with a person who answers: task -> (option, changed prompt)."""
+def review(
+    examples: AirflowHere, service: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Run]:
+    """Run the review with a person who answers: task -> (option, changed prompt).
+
+    The person answers between two tasks. A second thread would write to SQLite while tasks do, which refuses one of
+    them; a task whose end is not written stays "running", and ``dag.test()`` waits for it for ever.
+    """
+    from airflow.sdk.definitions import dag
 
     def run_it(answers: dict[str, tuple[str, str | None]]) -> Run:
-        done = threading.Event()
-        person = threading.Thread(target=_answer, args=(dict(answers), done), daemon=True)
-        person.start()
-        try:
-            return examples.run("qwenimage_human_review", output_path=f"file://{tmp_path}")
-        finally:
-            done.set()
-            person.join()
+        run_task = dag._run_task
+
+        def run_and_answer(*, ti: Any, **more: Any) -> Any:
+            result = run_task(ti=ti, **more)
+            if ti.task_id in answers:
+                _answer(ti, *answers[ti.task_id])
+            return result
+
+        monkeypatch.setattr(dag, "_run_task", run_and_answer)
+        return examples.run("qwenimage_human_review", output_path=f"file://{tmp_path}")
 
     return run_it
 
 
-def _answer(answers: dict[str, tuple[str, str | None]], done: threading.Event) -> None:
-    """Answer as the REST API does when somebody clicks, as soon as a task waits for it."""
+def _answer(ti: Any, option: str, prompt: str | None) -> None:
+    """Answer as the REST API does when somebody clicks, if the task waits for it."""
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
     from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
-    from sqlalchemy.exc import SQLAlchemyError
 
+    words = {} if prompt is None else {"changed_prompt": prompt}
+    payload = UpdateHITLDetailPayload(chosen_options=[option], params_input=words)
     person = SimpleAuthManagerUser(username="editor", role="admin")
-    while answers and not done.wait(0.1):
-        answered = []
-        # SQLite lets one write at a time, and the run goes on meanwhile: what was refused is tried again.
-        with suppress(SQLAlchemyError), create_session() as session:
-            waiting = session.query(TaskInstance).filter_by(dag_id="qwenimage_human_review", state="awaiting_input")
-            for ti in [ti for ti in waiting if ti.task_id in answers]:
-                option, prompt = answers[ti.task_id]
-                words = {} if prompt is None else {"changed_prompt": prompt}
-                payload = UpdateHITLDetailPayload(chosen_options=[option], params_input=words)
-                update_hitl_detail(ti.dag_id, ti.run_id, ti.task_id, payload, person, session)
-                answered.append(ti.task_id)
-            session.commit()
-            for task_id in answered:
-                del answers[task_id]
+    with create_session(scoped=False) as session:
+        if session.get(TaskInstance, ti.id).state == "awaiting_input":
+            update_hitl_detail(ti.dag_id, ti.run_id, ti.task_id, payload, person, session)
 
 
 @pytest.mark.skipif(not WITH_REVIEW, reason="dag.test() can be answered from outside since Airflow 3.3")
