@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from airflow_provider_qwenimage.hooks import QwenImageHook
     from airflow_provider_qwenimage.triggers import WaitEvent
 
-# Airflow's scheduler marks tasks failed whose deferral ends within some 3 s (LocalExecutor, 3.1 to 3.3; stock triggers
-# too): a wait that ends sooner than this is finished on the worker, and a trigger fires no event before it.
+# Airflow's scheduler marks tasks failed whose deferral is over before it has heard that the worker which deferred has
+# ended (LocalExecutor, 3.1 to 3.3; stock triggers too). On a busy machine some were failed after 5 s, none after 6 s
+# (docs/reliability.md): a wait that ends sooner is finished on the worker, and a trigger fires no event before it.
 SHORTEST_DEFERRAL = 6.0
 TRIGGER_FAILED = "__fail__"  # Airflow's name for a resumption after a trigger has crashed or timed out
 BACKSTOP = 120.0  # seconds after our own deadline at which Airflow ends a deferral that the trigger did not
