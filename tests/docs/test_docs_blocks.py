@@ -89,7 +89,9 @@ def test_a_script_of_the_pages_runs(block: Block, tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(block.text, encoding="utf-8")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    # Airflow 2 warns of itself.
+    complaints = [line for line in done.stderr.splitlines() if "RemovedInAirflow3Warning" not in line]
+    assert (done.returncode, complaints) == (0, [])
     assert "assert " in block.text
 
 
