@@ -43,7 +43,9 @@ class AsyncQwenImageClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.settings = settings
-        self._retrying = AsyncRetrying(**(retries or Retries()).tenacity(), sleep=sleep)
+        retries = retries or Retries()
+        # For waits, which make one attempt a poll, tenacity would be a third of the CPU time of a poll.
+        self._retrying = AsyncRetrying(**retries.tenacity(), sleep=sleep) if retries.attempts > 1 else None
         check_certificates(settings.base_url)
         self._proxy = proxy_for(settings.base_url)
         self._tls = trusted_certificates() if is_https(settings.base_url) else True
@@ -71,6 +73,8 @@ class AsyncQwenImageClient:
         return await self._call(session, wire.get_credits())
 
     async def _call(self, session: aiohttp.ClientSession, call: wire.Call[Answer]) -> Answer:
+        if not self._retrying:
+            return await self._send(session, call)
         answer: Answer = await self._retrying(self._send, session, call)
         return answer
 

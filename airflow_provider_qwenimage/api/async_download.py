@@ -20,6 +20,8 @@ from airflow_provider_qwenimage.api.images import inspect
 from airflow_provider_qwenimage.api.retrying import Retries
 from airflow_provider_qwenimage.api.settings import check_certificates, is_https
 
+SOON_INSPECTED = 1024 * 1024  # bytes: a checksum of so many takes a millisecond at most, about as long as a thread
+
 
 class AsyncDownloader:
     """Fetches images, many at a time; see ``Downloader``.
@@ -78,7 +80,8 @@ class AsyncDownloader:
             async for piece in _pieces(answer, url):
                 target.take(piece)
         file.flush()
-        return Downloaded(await _in_thread(inspect, file), target.length, target.sha256)
+        facts = inspect(file) if target.length <= SOON_INSPECTED else await _in_thread(inspect, file)
+        return Downloaded(facts, target.length, target.sha256)
 
     async def _follow(
         self, stack: AsyncExitStack, session: aiohttp.ClientSession, url: str, until: float
