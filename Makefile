@@ -2,7 +2,7 @@
 # PYTHON=python3.12 make ... selects the interpreter (any of 3.10 to 3.13; default: python3).
 # ARGS="..." is passed on, to pytest for test and check.
 
-.PHONY: help demo up test check matrix live docs reliability fuzz lint format lock clean install
+.PHONY: help demo up test check matrix live docs reliability fuzz bench lint format lock clean install
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/'

@@ -137,7 +137,9 @@ def _command() -> list[str]:
 def machine() -> str:
     """This machine, its load and the day, in a few words."""
     cpus, load = os.cpu_count(), os.getloadavg()[0]
-    return f"{date.today()}, {cpus} cores ({_processor()}), load {load:.1f} at the end, Python {platform.python_version()}"  # noqa: DTZ011
+    return (
+        f"{date.today()}, {cpus} cores ({_processor()}), load {load:.1f} at the end, Python {platform.python_version()}"  # noqa: DTZ011
+    )
 
 
 def _processor() -> str:
