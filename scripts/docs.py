@@ -12,7 +12,7 @@ SITE = ROOT / "build" / "docs"
 def build_docs() -> bool:
     """Builds the site into build/docs; tells whether Sphinx was content. What it said is in build/logs/docs.log."""
     make(ENV, str(python_of(ROOT / ".venv")))
-    install(ENV, NEWEST, ["-e", ".[emulator]", "--group", "docs"])
+    install(ENV, NEWEST, ["-e", ".[emulator]", "--group", "docs"], compiled=False)
     # -E: a page that is gone, or a docstring that has changed, must not be served from what an earlier run has read.
     options = ["-b", "html", "-W", "--keep-going", "-q", "-E", "-c", ROOT / "docs", "-d", SITE.with_name("docs-cache")]
     command = [python_of(ENV), "-m", "sphinx", *options, ROOT, SITE]
