@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import distributions
 from typing import Any
 from urllib.parse import quote
 
@@ -236,9 +237,10 @@ def test_the_form_is_described_once():
     assert set(info["conn-fields"]) == {"connect_timeout", "read_timeout"}
 
 
+# Not by an import: the API server of Airflow 3.1 and 3.2 puts mocks in their places.
+@pytest.mark.skipif(not list(distributions(name="flask-appbuilder")), reason="only the FAB form has widgets")
 def test_the_forms_widgets():
     """The widgets of the old form have the labels and defaults of the new one's fields."""
-    pytest.importorskip("flask_appbuilder.fieldwidgets", reason="only Airflow with the FAB form has widgets")
     (info,) = get_provider_info()["connection-types"]
     widgets = QwenImageHook.get_connection_form_widgets()
     assert set(widgets) == set(info["conn-fields"])
