@@ -67,4 +67,4 @@ def goes_on(in_flight: int) -> str:
 
 
 def _told(key: str, verdict: Verdict) -> str:
-    return f"{printable(key, 50)}: {verdict.outcome}, {printable(verdict.error, 200)}"
+    return f"{printable(key, 50)}: {verdict.outcome}, {printable(verdict.error, 200).rstrip('.')}"
