@@ -1,6 +1,7 @@
 """The images page, the connection form and the extra link as users see them: a real browser on a running Airflow.
 
-Needs Debian's ``chromium`` and PyPI's ``playwright``. Screenshots go to the folder that QWENIMAGE_SCREENSHOTS names.
+Needs Debian's ``chromium`` and PyPI's ``playwright``. Screenshots are kept in build/screenshots, or in the folder that
+QWENIMAGE_SCREENSHOTS names.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 import pytest
+from airflow import __version__ as airflow_version
 from ui_live import PASSWORDS, Live, live_airflow
 
 from airflow_provider_qwenimage.emulator import Emulator
@@ -57,8 +59,9 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def shots(tmp_path: Path) -> Path:
-    folder = Path(os.environ.get("QWENIMAGE_SCREENSHOTS") or tmp_path)
+def shots(request: pytest.FixtureRequest) -> Path:
+    kept = request.config.rootpath / "build" / "screenshots"
+    folder = Path(os.environ.get("QWENIMAGE_SCREENSHOTS") or kept) / f"airflow-{airflow_version}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
