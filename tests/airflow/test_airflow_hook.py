@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from airflow_provider_qwenimage._compat import AirflowException, AirflowFailException
+from airflow_provider_qwenimage._compat import AIRFLOW, AirflowException, AirflowFailException
 from airflow_provider_qwenimage.api import errors
 from airflow_provider_qwenimage.api.models import GenerationRequest, GenerationStatus
 from airflow_provider_qwenimage.emulator import Emulator
@@ -126,7 +126,11 @@ def test_timeouts_of_a_connection(connection: str, timeouts: tuple[float, float]
         (as_json(extra={"connect_timeout": 1e300}), "at most 86,400 seconds"),
         (as_json(extra={"connect_timeout": 0}), "more than 0"),
         (as_json(extra={"connect_timeout": "-1"}), "more than 0"),
-        (as_json(extra="[1]"), "extra must be a JSON object"),
+        pytest.param(
+            as_json(extra="[1]"),
+            "extra must be a JSON object",
+            marks=pytest.mark.skipif(AIRFLOW in {(3, 0), (3, 1)}, reason="this Airflow takes it for no connection"),
+        ),
     ],
 )
 def test_a_connection_that_can_not_be_used(connection: str, says: str, monkeypatch: pytest.MonkeyPatch):
