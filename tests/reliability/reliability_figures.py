@@ -23,6 +23,7 @@ needs_servers = pytest.mark.skipif(
 )
 
 WITHOUT_ESTIMATE = {"endpoint": "create", "kind": "data", "delete": ["estimated_time"], "probability": 1}
+STUCK = {"endpoint": "create", "kind": "stuck", "times": 4}
 
 
 def parsed(airflow: HurtAirflow) -> None:
@@ -33,6 +34,21 @@ def parsed(airflow: HurtAirflow) -> None:
 def bought(airflow: HurtAirflow) -> int:
     """How many generations the service has sold."""
     return int(airflow.report()["bought"])
+
+
+def noted(airflow: HurtAirflow) -> int:
+    """How many tasks have got past the note of their generation: their XComs tell."""
+    found = airflow.api(
+        "dags/few_sync/dagRuns/~/taskInstances/~/xcomEntries", xcom_key_pattern="generation_id", limit=100
+    )
+    (newest,) = airflow.api("dags/few_sync/dagRuns", order_by="-run_after", limit=1)["dag_runs"]
+    return sum(entry["run_id"] == newest["dag_run_id"] for entry in found["xcom_entries"])
+
+
+def generation_of(airflow: HurtAirflow, run_id: str, index: int, dag_id: str = "few_deferred") -> str:
+    """The id of the generation that a mapped task has bought."""
+    path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/gen/xcomEntries/generation_id"
+    return str(airflow.api(path, map_index=index)["value"])
 
 
 def start(airflow: HurtAirflow, dag_id: str, folder: Path) -> str:

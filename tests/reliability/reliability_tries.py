@@ -145,13 +145,21 @@ def _start(dag: Any) -> str:
     if not AIRFLOW_3:
         dag.create_dagrun(run_id=RUN_ID, state="running", execution_date=now, start_date=now, data_interval=(now, now))
         return RUN_ID
-    from airflow.models.dagrun import get_or_create_dagrun
     from airflow.utils.session import create_session
     from airflow.utils.types import DagRunTriggeredByType
 
+    if AIRFLOW == (3, 0):
+        from airflow.models.dag import DAG as SchedulerDAG
+        from airflow.models.dag import _get_or_create_dagrun as get_or_create_dagrun
+
+        known, who = SchedulerDAG.from_sdk_dag(dag), {}
+    else:
+        from airflow.models.dagrun import get_or_create_dagrun
+
+        known, who = _as_the_scheduler_reads_it(dag), {"triggering_user_name": "a test"}
     with create_session() as session:
         get_or_create_dagrun(
-            dag=_as_the_scheduler_reads_it(dag),
+            dag=known,
             run_id=RUN_ID,
             logical_date=now,
             data_interval=None,
@@ -159,8 +167,8 @@ def _start(dag: Any) -> str:
             start_date=now,
             conf={},
             triggered_by=DagRunTriggeredByType.TEST,
-            triggering_user_name="a test",
             session=session,
+            **who,
         )
     return RUN_ID
 
@@ -178,7 +186,11 @@ def _run_task(ti: Any, task: Any, session: Any, *, triggerer: bool) -> None:
     if AIRFLOW_3:
         from airflow.sdk.definitions.dag import _run_task as run
 
-        run(ti=ti, task=task, run_triggerer=triggerer)
+        if AIRFLOW == (3, 0):
+            ti.task = task
+            run(ti=ti, run_triggerer=triggerer)
+        else:
+            run(ti=ti, task=task, run_triggerer=triggerer)
         return
     import airflow.providers.fab.auth_manager.models  # noqa: F401 - its tables: the metadata refer to them
     from airflow.models.dag import _run_task as run

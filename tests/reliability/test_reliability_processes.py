@@ -21,7 +21,17 @@ pytest.importorskip("psutil")
 sys.path.append(str(Path(__file__).parent.parent / "e2e"))
 
 from reliability_cluster import HurtAirflow
-from reliability_figures import assert_all_is_well, bought, needs_servers, parsed, saved, start
+from reliability_figures import (
+    STUCK,
+    assert_all_is_well,
+    bought,
+    generation_of,
+    needs_servers,
+    noted,
+    parsed,
+    saved,
+    start,
+)
 from reliability_tries import HAS_STORE
 
 pytestmark = [
@@ -29,7 +39,6 @@ pytestmark = [
     needs_servers,
     pytest.mark.skipif(not HAS_STORE, reason="a running Airflow is tested with the newest version only"),
 ]
-STUCK = {"endpoint": "create", "kind": "stuck", "times": 4}
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +99,6 @@ def test_a_worker_killed_right_after_the_purchase(cluster: HurtAirflow, tmp_path
     cluster.wait_for_the_run("few_sync", run_id)
     tasks = assert_all_is_well(cluster, "few_sync", run_id, tmp_path / "images", 4)
     assert {ti["try_number"] for ti in tasks} == {2}
-
-
-def noted(cluster: HurtAirflow) -> int:
-    """How many tasks have got past the note of their generation: their XComs tell."""
-    found = cluster.api(
-        "dags/few_sync/dagRuns/~/taskInstances/~/xcomEntries", xcom_key_pattern="generation_id", limit=100
-    )
-    (newest,) = cluster.api("dags/few_sync/dagRuns", order_by="-run_after", limit=1)["dag_runs"]
-    return sum(entry["run_id"] == newest["dag_run_id"] for entry in found["xcom_entries"])
 
 
 def test_a_worker_killed_while_it_saves(cluster: HurtAirflow, tmp_path: Path):
@@ -211,11 +211,6 @@ def test_a_running_task_is_cleared(cluster: HurtAirflow, tmp_path: Path):
     cluster.wait_for_the_run("few_sync", run_id)
     assert cluster.states("few_sync", run_id) == {"success": 4}
     assert bought(cluster) == 5
-
-
-def generation_of(cluster: HurtAirflow, run_id: str, index: int, dag_id: str = "few_deferred") -> str:
-    path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/gen/xcomEntries/generation_id"
-    return str(cluster.api(path, map_index=index)["value"])
 
 
 def mark_failed(cluster: HurtAirflow, run_id: str, index: int) -> None:

@@ -13,7 +13,16 @@ pytest.importorskip("psutil")
 sys.path.append(str(Path(__file__).parent.parent / "e2e"))
 
 from reliability_cluster import HurtAirflow
-from reliability_figures import assert_all_is_well, assert_short_waits_do_no_harm, needs_postgres, parsed, start
+from reliability_figures import (
+    STUCK,
+    assert_all_is_well,
+    assert_short_waits_do_no_harm,
+    generation_of,
+    needs_postgres,
+    noted,
+    parsed,
+    start,
+)
 from reliability_tries import HAS_STORE
 
 pytestmark = [
@@ -68,11 +77,15 @@ def test_where_airflow_fails_a_short_deferral_its_retry_goes_on(sqlite: HurtAirf
 def test_the_machine_loses_its_scheduler_and_workers(sqlite: HurtAirflow, tmp_path: Path):
     """With the LocalExecutor the workers die with the scheduler: tasks go on with what they have bought."""
     sqlite.control("reset")
-    run_id = start(sqlite, "some_deferred", tmp_path / "images")
-    sqlite.wait_until("all to be bought", lambda: sqlite.report()["bought"] >= 4, 120)
+    sqlite.plan(STUCK)
+    run_id = start(sqlite, "few_sync", tmp_path / "images")
+    sqlite.wait_until("all to be noted", lambda: noted(sqlite) == 4, 120)
     sqlite.kill("scheduler")
-    sqlite.wait_for_the_run("some_deferred", run_id)
-    assert_all_is_well(sqlite, "some_deferred", run_id, tmp_path / "images", 8)
+    for index in range(4):
+        sqlite.control(f"generations/{generation_of(sqlite, run_id, index, 'few_sync')}", {"state": "completed"})
+    sqlite.wait_for_the_run("few_sync", run_id)
+    tasks = assert_all_is_well(sqlite, "few_sync", run_id, tmp_path / "images", 4)
+    assert {ti["try_number"] for ti in tasks} == {2}
 
 
 @needs_postgres
