@@ -1,7 +1,7 @@
 """The same images four ways in a running Airflow: ``python -m benchmarks.airflow --images 200``. Takes long.
 
 SQLite, LocalExecutor, four tasks at a time. CPU is that of all of Airflow's processes, less what they take when idle; a
-slot second is a second for which a task was running (not deferred, and not between two pokes).
+slot second is a second for which a task was running, not deferred.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WAYS = {
     "batch": "`QwenImageBatchGenerateOperator`",
     "generate": "`QwenImageGenerateOperator`, mapped, deferrable",
     "python": "`PythonOperator` with `requests`, mapped",
-    "http": "`HttpOperator` + `HttpSensor` (reschedule), mapped; saves no images",
+    "http": "`HttpOperator` + `HttpSensor`, mapped; saves no images",
 }
 IDLE = 20.0  # seconds for which the idle Airflow is watched
 
