@@ -1,4 +1,4 @@
-"""`make test`: lint and types, then the built wheel is tested in a clean environment for each supported Airflow.
+"""`make test`: lint, types, the site, then the built wheel is tested in a clean environment for each supported Airflow.
 
 The newest and the oldest Airflow get all tests, those between them the ones that differ (`cells.py` says which).
 Nothing is tested from the source tree: see `wheel.py`.
@@ -18,6 +18,8 @@ from envs import LOGS, NEWEST, install_dev, python_of, without_key
 from lint import lint
 from processes import Child, script, started, tail
 from wheel import BUILD, build, for_tests, lay_out, prepare
+
+from docs import build_docs
 
 NO_TESTS = 5
 
@@ -138,7 +140,7 @@ def summary(linted: dict[str, bool], outcomes: dict[Part, Outcome], left_out: li
 def main(arguments: list[str]) -> int:
     install_dev()
     install_debian_packages()
-    linted = lint()
+    linted = lint() | {"docs": build_docs()}
     wheel = build()
     pythons = {airflow: find_python(airflow) for airflow in (NEWEST, OLDEST, *MIDDLE)}
     for airflow, python in pythons.items():

@@ -98,6 +98,7 @@ def register(dag: Any) -> None:
     bag = DagBag(os.devnull, collect_dags=False)
     bag.dags = {dag.dag_id: dag}
     if hasattr(bag, "sync_to_db"):  # 3.0
+        dag.relative_fileloc = dag.relative_fileloc or Path(dag.fileloc).name
         bag.sync_to_db("dags-folder", None)
     else:
         dagbag.sync_bag_to_db(bag, "dags-folder", None)
