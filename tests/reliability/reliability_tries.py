@@ -187,8 +187,11 @@ def _run_task(ti: Any, task: Any, session: Any, *, triggerer: bool) -> None:
         from airflow.sdk.definitions.dag import _run_task as run
 
         if AIRFLOW == (3, 0):
-            ti.task = task
-            run(ti=ti, run_triggerer=triggerer)
+            ti.state, resumed = "scheduled", 0
+            while str(ti.state) == "scheduled" and resumed < 20:  # it does not go on by itself after a trigger
+                ti.task, resumed = task, resumed + 1
+                run(ti=ti, run_triggerer=triggerer)
+                session.commit()
         else:
             run(ti=ti, task=task, run_triggerer=triggerer)
         return
