@@ -44,7 +44,7 @@ class AsyncQwenImageClient:
     ) -> None:
         self.settings = settings
         retries = retries or Retries()
-        # For waits, which make one attempt a poll, tenacity would be a third of the CPU time of a poll.
+        # Waits make one attempt a poll, thousands of them: they need not go through tenacity.
         self._retrying = AsyncRetrying(**retries.tenacity(), sleep=sleep) if retries.attempts > 1 else None
         check_certificates(settings.base_url)
         self._proxy = proxy_for(settings.base_url)
