@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import aiohttp
 from tenacity import AsyncRetrying
@@ -24,7 +25,7 @@ SOON_INSPECTED = 1024 * 1024  # bytes: a checksum of so many takes a millisecond
 
 
 class AsyncDownloader:
-    """Fetches images, many at a time; see ``Downloader``.
+    """Fetches images, many at a time; see ``Downloader``. Proxies are read from the environment once for each host.
 
     :param retries: when a download is tried again.
     :param timeout: seconds until a connection must stand, and between two pieces of the body.
@@ -48,6 +49,7 @@ class AsyncDownloader:
         self._time_limit = time_limit
         self._max_bytes = max_bytes
         self._public_only = public_only
+        self._proxies: dict[tuple[str, str], str | None] = {}
         self._retrying = AsyncRetrying(**downloading.policy(retries), sleep=sleep)
 
     async def fetch(self, session: aiohttp.ClientSession, url: str, file: BinaryIO) -> Downloaded:
@@ -107,9 +109,17 @@ class AsyncDownloader:
             URL(url, encoded=url.isascii()),  # a signature may cover the escapes as they are
             timeout=aiohttp.ClientTimeout(total=left, connect=self._timeout, sock_read=self._timeout),
             allow_redirects=False,
-            proxy=proxy_for(url),
+            proxy=self._proxy(url),
             ssl=await _in_thread(trusted_certificates) if is_https(url) else True,
         )
+
+    def _proxy(self, url: str) -> str | None:
+        """Look the proxy up once for each host: reading the whole environment takes longer than a small download."""
+        parts = urlsplit(url)
+        place = parts.scheme, parts.netloc
+        if place not in self._proxies:
+            self._proxies[place] = proxy_for(url)
+        return self._proxies[place]
 
 
 async def _pieces(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:
