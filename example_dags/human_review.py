@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import datetime, timedelta, timezone
+from inspect import signature
 from typing import Any
 
 from airflow import DAG
@@ -22,6 +23,10 @@ CHANGED = "{{ ti.xcom_pull(task_ids='review')['params_input']['changed_prompt'] 
 if tuple(map(int, airflow_version.split(".")[:2])) >= (3, 1):
     from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
     from airflow.sdk import ObjectStoragePath, Param, task
+
+    # Before its release 1.13, Airflow's standard provider called the time for an answer execution_timeout.
+    IS_NEW = "response_timeout" in signature(HITLOperator).parameters
+    WITHIN_A_DAY: dict[str, Any] = {"response_timeout" if IS_NEW else "execution_timeout": timedelta(days=1)}
 
     with DAG(
         dag_id="qwenimage_human_review",
@@ -49,7 +54,7 @@ if tuple(map(int, airflow_version.split(".")[:2])) >= (3, 1):
             body="Prompt: {{ params.prompt }}\n\n" + SHOW.replace("TASK", "draw"),
             options=["Publish", "Draw again"],
             params={"changed_prompt": Param("", type="string", description="For drawing again; empty: as it was")},
-            response_timeout=timedelta(days=1),
+            **WITHIN_A_DAY,
         )
 
         @task.branch
@@ -69,7 +74,7 @@ if tuple(map(int, airflow_version.split(".")[:2])) >= (3, 1):
             task_id="approve",
             subject="Publish the new images?",
             body=f"Prompt: {CHANGED}\n\n" + SHOW.replace("TASK", "draw_again"),
-            response_timeout=timedelta(days=1),
+            **WITHIN_A_DAY,
             defaults="Reject",
         )
 
