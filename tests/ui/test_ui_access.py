@@ -14,7 +14,7 @@ from ui_world import World, saved, token
 
 from airflow_provider_qwenimage.ui.urls import images_url
 
-CONTENT = ("a blue house", "house.png", "ggggg", "64")
+CONTENT = ("a blue house", "house.png", "ggggg", "64 ×")  # a bare number may stand in a run's id
 
 
 @pytest.fixture
