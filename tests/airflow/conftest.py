@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,16 @@ def airflow(airflow_db: Path) -> AirflowHere:
 
 
 @pytest.fixture
-def start(qwenimage_start: Callable[..., Emulator], qwenimage_connect: Callable[..., str]) -> Iterator[Any]:
+def start(qwenimage_start: Callable[..., Emulator], qwenimage_connect: Callable[..., str]) -> Any:
     """Start a service of one's own and point the default connection to it: its generations are ready at once."""
-    started: list[Emulator] = []
 
     def start_one(**options: Any) -> Emulator:
         emulator = qwenimage_start(**{"duration": 0.0, **options})
+        vars(emulator.state).pop("record", None)  # an earlier test that watched requests has put its own method here
         qwenimage_connect(emulator)
-        started.append(emulator)
         return emulator
 
-    yield start_one
-    for emulator in started:  # later tests use it again: a test that watches requests has put its own method here
-        vars(emulator.state).pop("record", None)
+    return start_one
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def _fixtures_of_tests_storage() -> Any:
 
 
 _shared = _fixtures_of_tests_storage()
-s3_url, _proxy, proxy, bucket = _shared.s3_url, _shared._proxy, _shared.proxy, _shared.bucket
+proxy, bucket = _shared.proxy, _shared.bucket
 
 
 def ledger_objects(bucket: Any) -> list[str]:

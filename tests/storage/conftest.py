@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,33 +27,21 @@ def _fixtures_of_tests_generate() -> Any:
 _shared = _fixtures_of_tests_generate()
 start, service, bench, quick = _shared.start, _shared.service, _shared.bench, _shared.quick
 
-from storage_servers import Bucket, FaultyProxy, s3_server  # noqa: E402
-
-
-@pytest.fixture(scope="session")
-def s3_url() -> Iterator[str]:
-    """The address of a moto server."""
-    with s3_server() as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
-def _proxy(s3_url: str) -> Iterator[FaultyProxy]:
-    with FaultyProxy(s3_url) as running:  # one for all: Airflow keeps a file system, and so its address, for ever
-        yield running
+from storage_servers import Bucket, FaultyProxy, the_proxy  # noqa: E402
 
 
 @pytest.fixture
-def proxy(_proxy: FaultyProxy) -> FaultyProxy:
+def proxy() -> FaultyProxy:
     """What stands between us and S3, and can break."""
-    _proxy.breaks = _proxy.broken = _proxy.puts = 0
-    return _proxy
+    found = the_proxy()
+    found.breaks = found.broken = found.puts = 0
+    return found
 
 
 @pytest.fixture
-def bucket(s3_url: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def bucket(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """An empty bucket, an Airflow connection to it, and the environment that counts where no connection is named."""
-    found = Bucket(s3_url)
+    found = Bucket(proxy.server)
     found.make()
     connection = {
         "conn_type": "aws",

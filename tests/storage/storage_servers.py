@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -63,6 +65,7 @@ class FaultyProxy:
     """Passes everything on to the server; of requests that store an image, ``breaks`` ones break off half-way."""
 
     def __init__(self, server: str) -> None:
+        self.server = server
         self.breaks = 0
         self.broken = 0
         self.puts = 0
@@ -113,6 +116,17 @@ class FaultyProxy:
     def __exit__(self, *error: Any) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+@lru_cache(maxsize=1)
+def the_proxy() -> FaultyProxy:
+    """Return the one proxy of this process, with an S3 behind it, whichever folder's tests ask for it.
+
+    Airflow and fsspec keep a file system, and so its address, for ever: a second one would not be asked.
+    """
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(FaultyProxy(stack.enter_context(s3_server())))
 
 
 _HOP = {"connection", "content-length", "transfer-encoding", "expect", "keep-alive", "host"}
