@@ -12,7 +12,7 @@ import nox
 
 sys.path.insert(0, str(Path(__file__).parent / "scripts"))
 
-from cells import CELLS, E2E, FULL, LOWEST, PYTHONS
+from cells import CELLS, E2E, FULL, LOWEST, PYTHONS, WITH_PAGE
 from cells import smoke as smoke_tests
 from envs import NEWEST, pinned
 from wheel import BUILD, DIST, build, for_tests, lay_out, packages
@@ -21,7 +21,7 @@ nox.options.default_venv_backend = "uv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
 nox.options.envdir = str(BUILD / "nox")
-nox.options.sessions = ["full", "lowest"]
+nox.options.sessions = ["full", "lowest", "page"]
 BESIDE = [
     nox.param(cell.python, cell.airflow, tags=[f"airflow-{cell.airflow}"]) for cell in CELLS if cell.airflow != LOWEST
 ]
@@ -53,6 +53,13 @@ def smoke(session: nox.Session, airflow: str) -> None:
 def running(session: nox.Session) -> None:
     """The tests that start a whole Airflow, which are for the newest only."""
     run_tests(session, NEWEST, E2E)
+
+
+@nox.session
+@nox.parametrize("python,airflow", [nox.param("3.11", airflow, tags=[f"airflow-{airflow}"]) for airflow in WITH_PAGE])
+def page(session: nox.Session, airflow: str) -> None:
+    """The images page in a browser, on the Airflows between that have it; CI sees it on the newest."""
+    run_tests(session, airflow, (*E2E, "tests/ui/test_ui_browser.py"))
 
 
 @nox.session(python=[cell.python for cell in CELLS if cell.airflow == LOWEST], tags=[f"airflow-{LOWEST}"])

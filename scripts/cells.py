@@ -42,6 +42,7 @@ SMOKE = (
     "tests/ui/test_ui_plugin.py",
 )
 # The images page needs Airflow 3.1.
+WITH_PAGE = ("3.2.2", "3.1.8")
 SMOKE_WITH_PAGE = (*SMOKE, "tests/ui/test_ui_pages.py", "tests/ui/test_ui_access.py")
 
 
@@ -58,7 +59,7 @@ CELLS = [Cell(airflow, python) for airflow, pythons in PYTHONS.items() for pytho
 
 def smoke(airflow: str) -> tuple[str, ...]:
     """The arguments of pytest for the tests that every Airflow gets in CI."""
-    return SMOKE_WITH_PAGE if airflow in {NEWEST, "3.2.2", "3.1.8"} else SMOKE
+    return SMOKE_WITH_PAGE if airflow in {NEWEST, *WITH_PAGE} else SMOKE
 
 
 def find_python(airflow: str) -> str | None:
