@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -16,26 +16,26 @@ from airflow_provider_qwenimage.api.experience import experience_with
 from airflow_provider_qwenimage.api.models import Generation
 from airflow_provider_qwenimage.api.waiting import Decision, GiveUp, KeepWaiting, Plan, Waiting
 
+Answer = Generation | QwenImageError
+
 
 @dataclass(frozen=True)
 class Poller:
-    """Asks for generations.
+    """Waits for generations.
 
-    :param client: makes one attempt a call; the wait itself bears with failures.
-    :param session: of the running loop.
+    :param ask: returns how far a generation is, or the error that the question ended in; the wait itself bears with
+        failed polls. What it raises ends the wait.
+    :param scope: whatever tells accounts apart in this process; waits of one scope learn from each other.
     :param on_problem: is told of polls that failed, and the plan of the wait.
     """
 
-    client: AsyncQwenImageClient
-    session: aiohttp.ClientSession
+    ask: Callable[[str], Awaitable[Answer]]
+    scope: str
     on_problem: Callable[[Plan, QwenImageError], None]
 
-    async def wait(self, plan: Plan) -> Generation:
-        """Poll until the generation is completed.
-
-        :raises QwenImageError: the wait is over without images; see ``api.waiting``.
-        """
-        waiting = Waiting(plan, experience=experience_with(self.client.settings.base_url))
+    async def wait(self, plan: Plan) -> Answer:
+        """Poll until the wait is over; return the completed generation, or why there is none."""
+        waiting = Waiting(plan, experience=experience_with(self.scope))
         decision: Decision = waiting.start(time.time())
         while isinstance(decision, KeepWaiting):
             if decision.problem:
@@ -43,13 +43,16 @@ class Poller:
                 self.on_problem(plan, decision.problem)
             await asyncio.sleep(max(0.0, decision.until - time.time()))
             decision = waiting.after(time.time(), await self.ask(plan.generation_id))
-        if isinstance(decision, GiveUp):
-            raise decision.error
-        return decision.generation
+        return decision.error if isinstance(decision, GiveUp) else decision.generation
 
-    async def ask(self, generation_id: str) -> Generation | QwenImageError:
-        """Return how far a generation is, or the error that the question ended in."""
-        try:
-            return await self.client.get_task(self.session, generation_id)
-        except QwenImageError as error:
-            return error
+
+async def ask(client: AsyncQwenImageClient, session: aiohttp.ClientSession, generation_id: str) -> Answer:
+    """Return how far a generation is, or the error that the question ended in.
+
+    :param client: makes one attempt a call.
+    :param session: of the running loop.
+    """
+    try:
+        return await client.get_task(session, generation_id)
+    except QwenImageError as error:
+        return error

@@ -12,10 +12,14 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
+from airflow_provider_qwenimage.api.errors import AuthenticationError
 from airflow_provider_qwenimage.api.retrying import NO_RETRIES
+from airflow_provider_qwenimage.async_wait import Answer, ask
 from airflow_provider_qwenimage.hooks import QwenImageHook
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from airflow_provider_qwenimage.api.async_client import AsyncQwenImageClient
 
 MAX_AGE = 10.0  # seconds after which a connection is looked up again: it may hold another key by then
@@ -52,10 +56,30 @@ async def shared_client(conn_id: str, max_age: float = MAX_AGE) -> AsyncQwenImag
     return await asyncio.shield(found.look_up)  # one who is cancelled must not take it from the others
 
 
-async def renewed_client(conn_id: str, refused: AsyncQwenImageClient) -> AsyncQwenImageClient | None:
-    """Return a client with what the connection holds now, or None if that is what the service has just refused."""
-    client = await shared_client(conn_id, LEAST_AGE)
-    return None if client.settings == refused.settings else client
+class Asker:
+    """Polls with the loop's client for a connection: looked up at the first poll, and again where the key is refused.
+
+    :param conn_id: id of the connection.
+    :param session: of the running loop.
+    """
+
+    def __init__(self, conn_id: str, session: aiohttp.ClientSession) -> None:
+        self._conn_id = conn_id
+        self._session = session
+        self._client: AsyncQwenImageClient | None = None
+
+    async def __call__(self, generation_id: str) -> Answer:
+        """Return how far a generation is, or the error that the question ended in.
+
+        :raises Exception: whatever the look-up of the connection ends in.
+        """
+        client = self._client = self._client or await shared_client(self._conn_id)
+        found = await ask(client, self._session, generation_id)
+        if isinstance(found, AuthenticationError):
+            self._client = await shared_client(self._conn_id, LEAST_AGE)
+            if self._client.settings != client.settings:  # the connection holds another key by now
+                return await ask(self._client, self._session, generation_id)
+        return found
 
 
 async def _look_up(conn_id: str, known: _Known) -> AsyncQwenImageClient:

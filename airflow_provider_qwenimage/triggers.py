@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_qwenimage import metrics
 from airflow_provider_qwenimage.api.text import printable
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
     from airflow_provider_qwenimage.api.errors import QwenImageError
-    from airflow_provider_qwenimage.api.models import Generation
-    from airflow_provider_qwenimage.api.waiting import Decision
+    from airflow_provider_qwenimage.api.waiting import Plan
+    from airflow_provider_qwenimage.async_wait import Answer
 
 STATUSES = ("success", "failed", "timeout", "error")
 _PLAN = ("generation_id", "submitted_at", "deadline", "estimated_time", "poll_interval", "not_before")
@@ -123,55 +121,34 @@ class QwenImageTaskTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         try:
-            decision = await self._poll_until_decided()
+            found = await self._poll()
         except Exception as error:  # an exception that left run() would fail the task without a word of ours
             self.log.warning("Waiting for generation %s can't go on here", printable(self.generation_id), exc_info=True)
             return self._event("error", type(error).__name__, "see the triggerer's log")
-        return self._outcome(decision)
+        return self._outcome(found)
 
-    async def _poll_until_decided(self) -> Decision:
-        from airflow_provider_qwenimage.api.experience import experience_with
-        from airflow_provider_qwenimage.api.waiting import KeepWaiting, Plan, Waiting
-        from airflow_provider_qwenimage.clients import shared_client
+    async def _poll(self) -> Answer:
+        from airflow_provider_qwenimage.api.waiting import Plan
+        from airflow_provider_qwenimage.async_wait import Poller
+        from airflow_provider_qwenimage.clients import Asker
         from airflow_provider_qwenimage.sessions import shared_session
 
         plan = Plan(**{name: getattr(self, name) for name in _PLAN})
         plan = replace(plan, not_before=max(plan.not_before, time.time() + self.least_seconds))
-        waiting = Waiting(plan, experience=experience_with(self.qwenimage_conn_id))
-        first = waiting.start(time.time())
-        await _sleep_until(first.until)
-        client = await shared_client(self.qwenimage_conn_id)
-        decision: Decision = first
         async with shared_session() as session:
-            while isinstance(decision, KeepWaiting):
-                await _sleep_until(decision.until)
-                client, found = await self._ask(client, session)
-                decision = waiting.after(time.time(), found)
-                if isinstance(decision, KeepWaiting) and decision.problem:
-                    metrics.count("poll_error")
-                    self.log.warning("Poll failed, waiting on: %s", decision.problem.message)
-        return decision
+            asker = Asker(self.qwenimage_conn_id, session)
+            return await Poller(asker, self.qwenimage_conn_id, self._tell_of_poll).wait(plan)
 
-    async def _ask(self, client: Any, session: Any) -> tuple[Any, Generation | QwenImageError]:
-        """Poll; where the key is refused, with the one that the connection holds by now, if that is another."""
-        from airflow_provider_qwenimage.api.errors import AuthenticationError
-        from airflow_provider_qwenimage.clients import renewed_client
+    def _tell_of_poll(self, plan: Plan, problem: QwenImageError) -> None:
+        self.log.warning("Poll failed, waiting on: %s", problem.message)
 
-        found = await _poll(client, session, self.generation_id)
-        if isinstance(found, AuthenticationError) and (
-            renewed := await renewed_client(self.qwenimage_conn_id, refused=client)
-        ):
-            return renewed, await _poll(renewed, session, self.generation_id)
-        return client, found
+    def _outcome(self, found: Answer) -> dict[str, Any]:
+        from airflow_provider_qwenimage.api.errors import GenerationTimeoutError, QwenImageError
 
-    def _outcome(self, decision: Decision) -> dict[str, Any]:
-        from airflow_provider_qwenimage.api.errors import GenerationTimeoutError
-        from airflow_provider_qwenimage.api.waiting import GiveUp
-
-        if not isinstance(decision, GiveUp):
+        if not isinstance(found, QwenImageError):
             return self._event("success")
-        status = "timeout" if isinstance(decision.error, GenerationTimeoutError) else "failed"
-        return self._event(status, type(decision.error).__name__, decision.error.message)
+        status = "timeout" if isinstance(found, GenerationTimeoutError) else "failed"
+        return self._event(status, type(found).__name__, found.message)
 
     def _event(self, status: str, reason: str = "", message: str = "") -> dict[str, Any]:
         return {
@@ -183,17 +160,3 @@ class QwenImageTaskTrigger(BaseTrigger):
             "deadline": self.deadline,
             "resume": self.resume,
         }
-
-
-async def _sleep_until(when: float) -> None:
-    await asyncio.sleep(max(0.0, when - time.time()))
-
-
-async def _poll(client: Any, session: Any, generation_id: str) -> Generation | QwenImageError:
-    from airflow_provider_qwenimage.api.errors import QwenImageError
-
-    try:
-        found: Generation = await client.get_task(session, generation_id)
-    except QwenImageError as error:
-        return error
-    return found

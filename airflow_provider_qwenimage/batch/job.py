@@ -23,7 +23,7 @@ from airflow_provider_qwenimage.api.retrying import NO_RETRIES
 from airflow_provider_qwenimage.api.settings import Settings
 from airflow_provider_qwenimage.api.text import printable
 from airflow_provider_qwenimage.api.waiting import Plan
-from airflow_provider_qwenimage.async_wait import Poller
+from airflow_provider_qwenimage.async_wait import Poller, ask
 from airflow_provider_qwenimage.batch.buying import Buyer
 from airflow_provider_qwenimage.batch.gate import SUBMITS_AT_ONCE, Gate
 from airflow_provider_qwenimage.batch.index import Index, Verdict
@@ -118,7 +118,7 @@ class Job:
                 self.limits.latest,
                 self.log,
             )
-            poller = Poller(client, polls, self._tell_of_poll)
+            poller = Poller(partial(ask, client, polls), self.settings.base_url, self._tell_of_poll)
             progress = Progress(self.index, self.log)
             pipeline = Pipeline(
                 self.index, self.ledger, buyer, poller, saver, self.limits, self.rules, progress, self.log

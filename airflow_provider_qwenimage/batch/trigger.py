@@ -8,15 +8,14 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
 from airflow_provider_qwenimage.api.text import printable
-from airflow_provider_qwenimage.hooks import QwenImageHook
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
     from airflow_provider_qwenimage.api.errors import QwenImageError
     from airflow_provider_qwenimage.api.waiting import Plan
+    from airflow_provider_qwenimage.async_wait import Poller
 
 STATUSES = ("done", "error")
 
@@ -80,14 +79,19 @@ class QwenImageBatchTrigger(BaseTrigger):
         self.log.warning("Stopped waiting. %s", goes_on(len(self.generations)))
 
     async def _wait(self) -> list[bool]:
-        from airflow_provider_qwenimage.api.retrying import NO_RETRIES
         from airflow_provider_qwenimage.async_wait import Poller
+        from airflow_provider_qwenimage.clients import Asker
         from airflow_provider_qwenimage.sessions import shared_session
 
-        client = await sync_to_async(QwenImageHook(self.qwenimage_conn_id).get_async_conn)(NO_RETRIES)
         async with shared_session() as session:
-            poller = Poller(client, session, self._tell_of_poll)
-            return list(await asyncio.gather(*(_is_completed(poller, plan) for plan in self._plans())))
+            poller = Poller(Asker(self.qwenimage_conn_id, session), self.qwenimage_conn_id, self._tell_of_poll)
+            waits = [asyncio.create_task(_is_completed(poller, plan)) for plan in self._plans()]
+            try:
+                return list(await asyncio.gather(*waits))
+            finally:
+                for wait in waits:  # where one can't go on, none must be left behind
+                    wait.cancel()
+                await asyncio.gather(*waits, return_exceptions=True)
 
     def _plans(self) -> list[Plan]:
         from airflow_provider_qwenimage.api.waiting import Plan
@@ -103,11 +107,7 @@ class QwenImageBatchTrigger(BaseTrigger):
         self.log.warning("Polling generation %s failed, waiting on: %s", *told)
 
 
-async def _is_completed(poller: Any, plan: Plan) -> bool:
-    from airflow_provider_qwenimage.api.errors import QwenImageError
+async def _is_completed(poller: Poller, plan: Plan) -> bool:
+    from airflow_provider_qwenimage.api.models import Generation
 
-    try:
-        await poller.wait(plan)
-    except QwenImageError:
-        return False
-    return True
+    return isinstance(await poller.wait(plan), Generation)

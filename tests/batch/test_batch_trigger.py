@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_qwenimage import clients
 from airflow_provider_qwenimage.api.models import GenerationRequest
 from airflow_provider_qwenimage.batch.trigger import QwenImageBatchTrigger, summary_of
 from airflow_provider_qwenimage.emulator import Emulator
@@ -79,9 +81,27 @@ def test_no_event_too_soon(service: Emulator):
 
 def test_a_wait_that_can_not_go_on_says_so(service: Emulator, airflow_db: Path):
     """The worker then asks the service itself: an event of its own, not a trigger that dies."""
-    event = fired(trigger(["g"], qwenimage_conn_id="no_such_connection"))
+    began = time.monotonic()
+    event = fired(trigger(["g", "h"], qwenimage_conn_id="no_such_connection", least_seconds=0.5))
     assert event["status"] == "error"
     assert "see the triggerer's log" in summary_of(event)
+    assert time.monotonic() - began >= 0.5  # this event too would meet the scheduler too soon
+
+
+def test_a_wave_goes_on_with_a_new_key(service: Emulator, monkeypatch: pytest.MonkeyPatch):
+    """A key that is changed in the connection meanwhile is taken up when the service refuses the old one."""
+    ids = bought(3)
+    right = os.environ["AIRFLOW_CONN_QWENIMAGE_DEFAULT"]
+    monkeypatch.setenv("AIRFLOW_CONN_QWENIMAGE_DEFAULT", right.replace(service.api_key, "key_of_yesterday"))
+    monkeypatch.setattr(clients, "LEAST_AGE", 0)
+
+    async def change_meanwhile() -> Any:
+        await clients.shared_client("qwenimage_default")
+        monkeypatch.setenv("AIRFLOW_CONN_QWENIMAGE_DEFAULT", right)
+        return [event.payload async for event in trigger(ids).run()]
+
+    (event,) = asyncio.run(change_meanwhile())
+    assert event["message"] == "3 of 3 generations are completed"
 
 
 @pytest.mark.parametrize("event", [None, {}, "done", {"status": "success", "message": ""}, {"status": "done"}])
