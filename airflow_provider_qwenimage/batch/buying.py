@@ -101,6 +101,12 @@ class Buyer:
             self.gate.close(error)
             return Verdict.of("not_submitted", error)
         try:
+            await self.ledger.check_owner()  # writing may have taken so long that another try has read without it
+        except Exception as error:
+            await self._note(self._word(entry, FREE, before))
+            self.gate.close(error)
+            return Verdict.of("not_submitted", error)
+        try:
             submission = await self.client.create_task(self.session, request)
         except QwenImageError as error:
             return await self._refused(entry, before, error)

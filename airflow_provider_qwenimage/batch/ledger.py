@@ -123,7 +123,8 @@ class Ledger:
         """
         self._looking = self._looking or asyncio.Lock()
         async with self._looking:
-            if time.monotonic() - self._looked_at < LOOK_EVERY:
+            now = time.monotonic()
+            if now - self._looked_at < LOOK_EVERY:
                 return
             owner = await asyncio.get_running_loop().run_in_executor(None, self._owner)
             if not owner or owner.get("writer") != self.writer:
@@ -131,7 +132,7 @@ class Ledger:
                     f"The ledger {self._folder} is not this try's any more: another try of this task goes on with it, "
                     "or it was removed. Nothing more was submitted from here."
                 )
-            self._looked_at = time.monotonic()
+            self._looked_at = now  # before the answer, which a slow store may give late
 
     def close(self) -> None:
         """Leave word that this writer is done, so that the next one need not wait."""

@@ -254,6 +254,29 @@ def test_a_worker_that_lost_its_ledger_submits_nothing(
     assert service.report()["bought"] == 30
 
 
+def test_an_intent_that_is_written_too_slowly_buys_nothing(
+    tries: NewTries, start: Callable[..., Emulator], monkeypatch: pytest.MonkeyPatch
+):
+    """Another try that takes over while the intent is on its way to a slow store does not know of it."""
+    service = start(duration=0.2)
+    run = tries(requests=["a kite", "a boat"], max_active=1)
+    monkeypatch.setattr(ledger_module, "LOOK_EVERY", 0.0)
+    append, known = Ledger.append, Ledger._owner
+    replaced = False
+
+    async def slow(self: Ledger, word: Word) -> None:
+        nonlocal replaced
+        await append(self, word)
+        replaced = True
+
+    monkeypatch.setattr(Ledger, "append", slow)
+    monkeypatch.setattr(Ledger, "_owner", lambda self: {"writer": "9-another"} if replaced else known(self))
+    run.next()
+    assert "another try of this task goes on with it" in str(run.error)
+    assert service.report()["requests"].get("create", 0) == 0
+    assert list(run.outcomes.values()) == ["not_submitted"] * 2
+
+
 # One line of each state, as the first version has written it. They stand on users' disks: never change one.
 SAMPLES = """\
 {"key": "", "state": "started", "fingerprint": "", "marker": 2, "at": 5.5, "by": "1-n", "purchases": 0, "submitted_at": 5.5, "try_at": 5.5}
