@@ -142,7 +142,10 @@ def test_killed_ten_times(killed: tuple[Emulator, dict[str, Any], Path]):
     # What is unknown was in flight at a kill, or its answer was lost.
     outcomes = Counter(line["outcome"] for line in lines)
     assert outcomes["unknown"] <= 8 * KILLS + _used(emulator, "create", LOSING)
-    assert outcomes["rejected"] == _used(emulator, "create", {"refuse"})
+    # So is a refusal whose answer no try has lived to read: it is one of the unknown ones for which nothing was made.
+    unheard = _used(emulator, "create", {"refuse"}) - outcomes["rejected"]
+    nothing_made = [line for line in lines if line["outcome"] == "unknown" and not service[line["request"]["prompt"]]]
+    assert 0 <= unheard <= len(nothing_made)
     assert told["summary"] | {"seconds": 0} == {
         "asked": ASKED,
         "bought": len(noted),
