@@ -173,7 +173,7 @@ def _check(line: dict[str, Any], made: list[Any], emulator: Emulator) -> None:
     assert line["error"]
     assert line["images"] == []
     if outcome == "rejected":
-        assert made == []
+        assert [g for g in made if g.state != "failed"] == [], line  # one that failed is over: another try asks anew
     elif outcome == "unknown":
         assert len(made) - len([g for g in made if g.state == "failed"]) <= 1, line
     else:

@@ -318,7 +318,7 @@ def test_a_takeover_keeps_the_deadline(start: Any):
 
     asyncio.run(run_and_die())
     asyncio.run(run_again())
-    assert now + 2 <= time.time() < now + 8
+    assert time.time() >= now + 2 == first["event"]["deadline"]
     assert (first["event"]["status"], first["event"]["reason"]) == ("timeout", "GenerationTimeoutError")
     assert generation_id in first["event"]["message"]
 
