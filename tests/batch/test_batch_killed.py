@@ -136,9 +136,10 @@ def test_killed_ten_times(killed: tuple[Emulator, dict[str, Any], Path]):
 
     ids = {generation.id for made in service.values() for generation in made}
     noted = {line["generation_id"] for line in ledger_lines(str(folder)) if line.get("generation_id")}
-    unknown = {g.id for line in lines if line["outcome"] == "unknown" for g in service[line["request"]["prompt"]]}
-    assert ids - unknown == noted - unknown == noted
-    assert told["summary"]["bought"] == len(noted) == emulator.report()["bought"] - len(unknown)
+    doubtful = {g.id for line in lines if line["outcome"] == "unknown" for g in service[line["request"]["prompt"]]}
+    unnoted = doubtful - noted  # an unknown one may have had a generation that failed, in an earlier try
+    assert ids - unnoted == noted
+    assert told["summary"]["bought"] == len(noted) == emulator.report()["bought"] - len(unnoted)
     # What is unknown was in flight at a kill, or its answer was lost.
     outcomes = Counter(line["outcome"] for line in lines)
     assert outcomes["unknown"] <= 8 * KILLS + _used(emulator, "create", LOSING)
