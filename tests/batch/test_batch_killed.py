@@ -145,7 +145,8 @@ def test_killed_ten_times(killed: tuple[Emulator, dict[str, Any], Path]):
     assert outcomes["unknown"] <= 8 * KILLS + _used(emulator, "create", LOSING)
     # So is a refusal whose answer no try has lived to read: it is one of the unknown ones for which nothing was made.
     unheard = _used(emulator, "create", {"refuse"}) - outcomes["rejected"]
-    nothing_made = [line for line in lines if line["outcome"] == "unknown" and not service[line["request"]["prompt"]]]
+    unsure = [service[line["request"]["prompt"]] for line in lines if line["outcome"] == "unknown"]
+    nothing_made = [made for made in unsure if not {generation.id for generation in made} - noted]
     assert 0 <= unheard <= len(nothing_made)
     assert told["summary"] | {"seconds": 0} == {
         "asked": ASKED,
