@@ -1,7 +1,8 @@
 """Remembers what a task has bought where its next try finds it, so that a retry goes on instead of buying again.
 
 XCom can't: Airflow wipes it at the start of every try. Airflow 3.3 has a store for the state of a task; on older ones a
-small JSON file beside the images serves, if the task has an ``output_path``.
+small JSON file beside the images serves, if the task has an ``output_path``. A task that was bought under an older
+Airflow and is retried under 3.3 finds its file too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
-from airflow_provider_qwenimage._compat import object_storage_path
+from airflow_provider_qwenimage._compat import AirflowException, object_storage_path
 
 STATE_KEY = "qwenimage_generation"  # it stands in metadata databases: never rename it
 FOLDER = ".qwenimage"
@@ -92,7 +93,11 @@ class FileStore:
         self._path = object_storage_path(output_path) / FOLDER / name
 
     def load(self) -> Record | None:
-        """Return the record; None if there is none."""
+        """Return the record; None if there is none.
+
+        :raises ValueError: it is damaged.
+        :raises AirflowException: it can't be read now; nothing must be bought without having looked.
+        """
         try:
             with self._path.open("rb") as file:
                 return Record.read(json.loads(file.read()))
@@ -102,6 +107,12 @@ class FileStore:
             raise ValueError(
                 f"{self._path}: {error}. It may tell of a generation that was paid for; remove the file to submit anew."
             ) from None
+        except Exception as error:  # each file system has errors of its own, and some name no file
+            raise AirflowException(
+                f"{self._path} can't be read ({type(error).__name__}: {error}). It may tell of a generation that was "
+                "paid for, so nothing was submitted. The task needs the right to read there; an object store may also "
+                "want the right to list, or it does not say that a file is not there."
+            ) from error
 
     def save(self, record: Record) -> None:
         """Replace the record."""
@@ -113,6 +124,40 @@ class FileStore:
         """Remove the record."""
         with suppress(FileNotFoundError):
             self._path.unlink()
+
+
+class UpgradedStore:
+    """In Airflow's own store, for a task that may have begun under an Airflow before 3.3: its word is in a file.
+
+    The file is only read, and forgotten, never written.
+    """
+
+    def __init__(self, own: TaskStateStore, file: FileStore) -> None:
+        self._own = own
+        self._file = file
+        self._has_file = False
+
+    def load(self) -> Record | None:
+        """Return the record; None if there is none.
+
+        Where the file can't be read this fails, as it does under the older Airflow: machine, user, rights and
+        connections are apt to change together with Airflow, and to take that for nothing would buy blind.
+        """
+        found = self._own.load()
+        if found is None:
+            found = self._file.load()
+            self._has_file = found is not None
+        return found
+
+    def save(self, record: Record) -> None:
+        """Replace the record; from now on the file does not count."""
+        self._own.save(record)
+
+    def forget(self) -> None:
+        """Remove the record, and the file where there was one: a place that is only written to is left in peace."""
+        self._own.forget()
+        if self._has_file:
+            self._file.forget()
 
 
 class NoStore:
@@ -130,13 +175,14 @@ class NoStore:
 
 def store_for(context: Any, output_path: str | None = None) -> Store:
     """Return the best store that this task has."""
-    accessor = context.get("task_state_store")
-    if accessor is not None:
-        return TaskStateStore(accessor)
-    if output_path is None:
-        return NoStore()
-    ti = context["ti"]
-    return FileStore(output_path, "\0".join(map(str, (ti.dag_id, ti.run_id, ti.task_id, ti.map_index))))
+    accessor, ti = context.get("task_state_store"), context["ti"]
+    own = None if accessor is None else TaskStateStore(accessor)
+    # Only an earlier try can have left a file. So a first try, and few have a second, is spared the look: it costs an
+    # object store's library and a request or two, and would fail where only writing is allowed.
+    if output_path is None or (own and ti.try_number <= 1):
+        return own or NoStore()
+    file = FileStore(output_path, "\0".join(map(str, (ti.dag_id, ti.run_id, ti.task_id, ti.map_index))))
+    return UpgradedStore(own, file) if own else file
 
 
 def marker_of(context: Any) -> int:
