@@ -11,7 +11,7 @@ from processes import Failure, run, tail
 BUILD = ROOT / "build"
 DIST = BUILD / "dist"
 # What the tests read beside themselves.
-FOLDERS = ("tests", "example_dags", "docs", "scripts", "constraints", ".github", ".devcontainer")
+FOLDERS = ("tests", "benchmarks", "example_dags", "docs", "scripts", "constraints", ".github", ".devcontainer")
 PAPERS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 FILES = (*PAPERS, "pyproject.toml", "Makefile", "compose.yaml", "noxfile.py")
 
