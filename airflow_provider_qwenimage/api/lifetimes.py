@@ -25,25 +25,32 @@ _STEPS = len(_EDGES) - 1
 
 
 class Lifetimes:
-    """The counts. Reading takes no lock: a chance that is a moment old does no harm."""
+    """The counts. Reading takes no lock: a chance that is a moment old does no harm.
 
-    def __init__(self) -> None:
+    :param with_estimate: whether these generations come with estimates; a generation must be counted where it belongs.
+    """
+
+    def __init__(self, *, with_estimate: bool) -> None:
+        self._assumed = _ASSUMED_WITH if with_estimate else _ASSUMED_WITHOUT
         self._seen = [0.0] * _STEPS
         self._ended = [0.0] * _STEPS
+        # To end in each step. Thousands of waits read them for each that changes them, so they are kept.
+        self._chances = list(_CHANCES_WITH if with_estimate else _CHANCES_WITHOUT)
+        self._chances_early = [0.0] * _STEPS  # where nothing is assumed
 
     def ahead(self, age: float, estimate: float | None) -> Iterator[tuple[float, float]]:
         """Yield ends of steps, in seconds of age, each with the chance to end by then since the one before."""
         unit = estimate or UNKNOWN
-        assumed = _ASSUMED_WITH if estimate else _ASSUMED_WITHOUT
         first, early = _step_of(age / unit), _step_of(min(EARLIEST / unit, NEAR[0]))
+        chances = self._chances_early[:early] + self._chances[early:]
         end = age
-        for step in range(first, _STEPS):
-            since, end = end, _EDGES[step + 1] * unit
-            chance = self._chance(step, 0.0 if step < early else assumed[step])
-            if step == first:
-                chance = _in_part(chance, (end - since) / (end - _EDGES[step] * unit))
-            if end > since:
-                yield end, chance
+        if first < _STEPS:
+            since, end = _EDGES[first] * unit, _EDGES[first + 1] * unit
+            if end > age:
+                yield end, _in_part(chances[first], (end - age) / (end - since))
+        for step in range(first + 1, _STEPS):
+            end = _EDGES[step + 1] * unit
+            yield end, chances[step]
         while True:
             end *= 1 + _STEP
             yield end, AFTER * _STEP
@@ -57,9 +64,8 @@ class Lifetimes:
     def ended(self, since: float, age: float, estimate: float | None) -> None:
         """Count one generation as ended between ``since`` and ``age``: split up as it is likely by what is known."""
         unit, alive, shares = estimate or UNKNOWN, 1.0, []
-        assumed = _ASSUMED_WITH if estimate else _ASSUMED_WITHOUT
         for step, part in _parts(since / unit, age / unit):
-            ends = alive * _in_part(max(self._chance(step, assumed[step]), LEAST * _STEP), part)
+            ends = alive * _in_part(max(self._chances[step], LEAST * _STEP), part)
             shares.append((step, part, ends))
             alive -= ends
         if alive >= 1:
@@ -74,18 +80,24 @@ class Lifetimes:
         seen += self._seen[step]
         ended += self._ended[step]
         too_many = max(seen, ended, MEMORY) / MEMORY
-        self._seen[step], self._ended[step] = seen / too_many, ended / too_many
+        seen, ended = self._seen[step], self._ended[step] = seen / too_many, ended / too_many
+        self._chances[step] = _chance(seen, ended, self._assumed[step])
+        self._chances_early[step] = _chance(seen, ended, 0.0)
 
-    def _chance(self, step: int, assumed: float) -> float:
-        return -expm1(-(self._ended[step] + ASSUMED * assumed) / (self._seen[step] + ASSUMED))
+
+def _chance(seen: float, ended: float, assumed: float) -> float:
+    return -expm1(-(ended + ASSUMED * assumed) / (seen + ASSUMED))
 
 
-def _chance(age: float) -> float:
+def _assumed(age: float) -> float:
     return _STEP * (BEFORE if age <= NEAR[0] else RIGHT if age <= NEAR[1] else AFTER)
 
 
-_ASSUMED_WITH = tuple(_chance(age) for age in _EDGES[1:])
+_ASSUMED_WITH = tuple(map(_assumed, _EDGES[1:]))
 _ASSUMED_WITHOUT = (AFTER * _STEP,) * _STEPS
+_CHANCES_WITH, _CHANCES_WITHOUT = (
+    tuple(_chance(0.0, 0.0, assumed) for assumed in table) for table in (_ASSUMED_WITH, _ASSUMED_WITHOUT)
+)
 
 
 def _in_part(chance: float, part: float) -> float:

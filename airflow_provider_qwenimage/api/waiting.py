@@ -94,6 +94,7 @@ class Waiting:
         self.plan = plan
         self._spread = spread
         self._experience = experience
+        self._teaches = True
         self._estimate = plan.estimated_time or None
         self._processing_at: float | None = None  # the age at which it was last known to be in processing
         self._failures = 0
@@ -102,6 +103,7 @@ class Waiting:
     def start(self, now: float) -> KeepWaiting:
         """Say when to ask for the first time."""
         plan, first = self.plan, now
+        self._teaches = self._experience is None or self._experience.may_teach(now, self._estimate)
         if plan.poll_interval is None and self._estimate:
             first = plan.submitted_at + self._next_poll(0.0, FIRST_KEENNESS)
         if now < first or now <= plan.submitted_at:
@@ -149,7 +151,7 @@ class Waiting:
 
     def _learn(self, age: float, status: GenerationStatus) -> None:
         since, self._processing_at = self._processing_at, age
-        if self._experience is None or since is None or not since < age:
+        if self._experience is None or not self._teaches or since is None or not since < age:
             return
         if status is GenerationStatus.COMPLETED:
             self._experience.completed(since, age, self._estimate)

@@ -6,11 +6,12 @@ from heapq import heapify, heappop, heappush
 from random import Random
 from threading import Thread
 
+import pytest
 from api_servers import bounded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_qwenimage.api.experience import SCOPES, Experience, experience_with
+from airflow_provider_qwenimage.api.experience import SCOPES, TEACHERS, Experience, experience_with
 from airflow_provider_qwenimage.api.lifetimes import MEMORY
 from airflow_provider_qwenimage.api.models import Generation, GenerationStatus
 from airflow_provider_qwenimage.api.waiting import Done, KeepWaiting, Plan, Waiting
@@ -23,16 +24,16 @@ ESTIMATES = st.none() | st.floats(0.1, 10_000)
 
 def lives(experience: Experience, estimate: float | None, duration: float, times: int = 30) -> list[float]:
     """Wait for equal generations one after the other, and return the lags: seconds from an end to its detection."""
-    chance, lags = Random(3), []
+    chance, lags, now = Random(3), [], 0.0
     for _ in range(times):
-        waiting = Waiting(Plan("abc", 0, 1e9, estimate), chance.uniform, experience)
-        decision: object = waiting.start(0.0)
-        now = 0.0
+        start = now
+        waiting = Waiting(Plan("abc", start, 1e9, estimate), chance.uniform, experience)
+        decision: object = waiting.start(start)
         while isinstance(decision, KeepWaiting):
             now = decision.until
-            decision = waiting.after(now, COMPLETED if now >= duration else PROCESSING)
+            decision = waiting.after(now, COMPLETED if now >= start + duration else PROCESSING)
         assert isinstance(decision, Done)
-        lags.append(now - duration)
+        lags.append(now - start - duration)
     return lags
 
 
@@ -107,6 +108,45 @@ def test_a_wait_that_starts_late_teaches_nothing() -> None:
         waiting = Waiting(Plan("abc", 0, 1e9, 10), Random(1).uniform, experience)
         assert waiting.start(5000) == KeepWaiting(5000)
         assert waiting.after(5000, COMPLETED) == Done(COMPLETED)
+    assert first_poll(experience, 10) == first_poll(Experience(), 10)
+
+
+def learned_from(experience: Experience, starts: list[float]) -> int:
+    """Count the waits that are learned from, of some that begin at these times, epoch seconds."""
+    return sum(experience.may_teach(start, 10) for start in starts)
+
+
+def test_of_waits_that_begin_together_some_are_learned_from() -> None:
+    """Thousands that begin at once, and so end at once, must not each cost what it takes to learn."""
+    assert learned_from(Experience(), [5.0] * 5000) == TEACHERS
+    assert learned_from(Experience(), [number / 2000 for number in range(4000)]) == pytest.approx(3 * TEACHERS, abs=2)
+    assert learned_from(Experience(), [number / 80 for number in range(4000)]) == 4000
+
+
+def test_those_without_an_estimate_do_not_take_the_place_of_others() -> None:
+    """What is learned of the ones is of no use for the others."""
+    experience = Experience()
+    assert sum(experience.may_teach(5.0, None) for _ in range(5000)) == TEACHERS
+    assert learned_from(experience, [5.0]) == 1
+
+
+def test_a_clock_that_was_put_back_does_not_end_the_learning() -> None:
+    """It goes on with the next second by the new clock."""
+    experience = Experience()
+    learned_from(experience, [9000.0] * 5000)
+    assert learned_from(experience, [5.0]) == 0
+    assert learned_from(experience, [6.0] * 5000) == TEACHERS
+
+
+def test_a_wait_that_is_not_learned_from_teaches_nothing_at_all() -> None:
+    """Not even its later polls: what is learned would be skewed."""
+    experience = Experience()
+    learned_from(experience, [0.0] * 5000)
+    waiting = Waiting(Plan("abc", 0, 1e9, 10), Random(1).uniform, experience)
+    waiting.start(0)
+    for age in (4, 6, 8):
+        waiting.after(age, PROCESSING)
+    assert waiting.after(9, COMPLETED) == Done(COMPLETED)
     assert first_poll(experience, 10) == first_poll(Experience(), 10)
 
 
