@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -18,22 +16,24 @@ class _Shared:
     session: aiohttp.ClientSession
     users: int = 0
 
+    async def __aenter__(self) -> aiohttp.ClientSession:
+        self.users += 1
+        return self.session
+
+    async def __aexit__(self, *_: object) -> None:
+        self.users -= 1
+        if not self.users:
+            del _by_loop[asyncio.get_running_loop()]
+            await self.session.close()
+
 
 _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Give the running loop's session: all its users share its connections."""
+def shared_session() -> _Shared:
+    """Return what ``async with`` makes the running loop's session from: all its users share its connections."""
     loop = asyncio.get_running_loop()
     shared = _by_loop.get(loop)
     if shared is None:
         shared = _by_loop[loop] = _Shared(open_session())
-    shared.users += 1
-    try:
-        yield shared.session
-    finally:
-        shared.users -= 1
-        if not shared.users:
-            del _by_loop[loop]
-            await shared.session.close()
+    return shared

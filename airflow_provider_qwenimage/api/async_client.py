@@ -6,9 +6,10 @@ A trigger only reads with it, since it may be started again or twice; whoever bu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from tenacity import AsyncRetrying
@@ -20,6 +21,7 @@ from airflow_provider_qwenimage.api.errors import NotSentError, QwenImageError, 
 from airflow_provider_qwenimage.api.models import Generation, GenerationRequest, Submission
 from airflow_provider_qwenimage.api.retrying import Retries
 from airflow_provider_qwenimage.api.settings import Settings, check_certificates, is_https
+from airflow_provider_qwenimage.api.turns import Turns
 
 Answer = TypeVar("Answer")
 
@@ -81,11 +83,24 @@ class AsyncQwenImageClient:
     async def _send(self, session: aiohttp.ClientSession, call: wire.Call[Answer]) -> Answer:
         body = _Body(call.content(), content_type="application/json")
         try:
-            async with _connections(session, call) as fit:
-                reply = await self._exchange(fit, call, body)
+            reply = await (self._buy if call.buys else self._ask)(session, call, body)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise _as_error(call, error, self.settings.host, is_sent=body.is_sent) from error
         return wire.read(call, reply)
+
+    async def _ask(self, session: aiohttp.ClientSession, call: wire.Call[Any], body: _Body) -> wire.Reply:
+        turns = turns_of(session)
+        await turns.enter(self._timeout.total or 0.0)
+        try:
+            return await self._exchange(session, call, body)
+        finally:
+            turns.leave()
+
+    async def _buy(self, session: aiohttp.ClientSession, call: wire.Call[Any], body: _Body) -> wire.Reply:
+        if session.connector and session.connector.force_close:
+            return await self._exchange(session, call, body)
+        async with open_session(keep=False) as own:
+            return await self._exchange(own, call, body)
 
     async def _exchange(self, session: aiohttp.ClientSession, call: wire.Call[Answer], body: _Body) -> wire.Reply:
         async with session.post(
@@ -120,14 +135,16 @@ class _Body(aiohttp.BytesPayload):
         await super().write_with_length(writer, content_length)
 
 
-@asynccontextmanager
-async def _connections(session: aiohttp.ClientSession, call: wire.Call[Any]) -> AsyncIterator[aiohttp.ClientSession]:
-    """Give the session for a call: one that buys gets a connection that has not been used before."""
-    if not call.buys or (session.connector and session.connector.force_close):
-        yield session
-        return
-    async with open_session(keep=False) as own:
-        yield own
+_turns: WeakKeyDictionary[aiohttp.ClientSession, Turns] = WeakKeyDictionary()
+
+
+def turns_of(session: aiohttp.ClientSession) -> Turns:
+    """Return the turns of the calls that only read: as many at a time as the session has connections."""
+    found = _turns.get(session)
+    if found is None:
+        limit = session.connector.limit if session.connector else 0
+        found = _turns[session] = Turns(limit or sys.maxsize)
+    return found
 
 
 def _as_error(call: wire.Call[Answer], error: BaseException, host: str, *, is_sent: bool) -> QwenImageError:
