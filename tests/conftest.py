@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "example_dags"
 
 # What users' tests get is what ours use.
-pytest_plugins = ["airflow_provider_qwenimage.emulator.pytest_plugin"]
+pytest_plugins = ["airflow_provider_qwenimage.emulator.pytest_plugin", "shared_fixtures"]
 
 
 @pytest.fixture(autouse=True)

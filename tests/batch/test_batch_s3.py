@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import sys
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,22 +14,6 @@ from batch_tries import Tries
 from airflow_provider_qwenimage.emulator import Emulator
 
 pytest.importorskip("airflow.providers.amazon.aws.fs.s3", reason="the Amazon provider is not installed")
-
-STORAGE = Path(__file__).parent.parent / "storage"
-sys.path[:0] = [str(STORAGE)] if str(STORAGE) not in sys.path else []
-
-
-def _fixtures_of_tests_storage() -> Any:
-    spec = importlib.util.spec_from_file_location("qwenimage_storage_fixtures", STORAGE / "conftest.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_shared = _fixtures_of_tests_storage()
-proxy, bucket = _shared.proxy, _shared.bucket
 
 
 def ledger_objects(bucket: Any) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("psutil")
-
-sys.path.append(str(Path(__file__).parent.parent / "e2e"))
 
 from reliability_cluster import HurtAirflow
 from reliability_figures import (

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("psutil")
-
-sys.path.append(str(Path(__file__).parent.parent / "e2e"))
 
 from reliability_cluster import HurtAirflow
 from reliability_figures import (
