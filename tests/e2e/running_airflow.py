@@ -71,7 +71,7 @@ class RunningAirflow:
         self.cli("db", "migrate", timeout=120)
         port = str(self.ports["service"])
         emulator = ["-m", "airflow_provider_qwenimage.emulator", "--port", port, "--api-key", KEY]
-        self._spawn("service", *emulator, "--estimated-time", "7", "--duration", "6-8", "--image-size", "160")
+        self._spawn("service", *emulator, "--estimated-time", "8", "--duration", "6-8", "--image-size", "160")
         for part in PARTS:
             self._spawn(part, "-m", "airflow", part)
         self.wait_for("the service to be ready", lambda: "ready at" in self.output_of("service"), 30)

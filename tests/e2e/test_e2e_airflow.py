@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +18,8 @@ from running_airflow import KEY, RunningAirflow, is_free
 
 pytestmark = pytest.mark.e2e
 
-EXAMPLES = Path(__file__).resolve().parent.parent.parent / "example_dags"
+HERE = Path(__file__).resolve().parent
+EXAMPLES = HERE.parent.parent / "example_dags"
 PATIENCE = 180  # seconds for all runs together
 
 # DAG id -> how many generations it buys, how many images it saves, the tasks that show a link to the result.
@@ -29,6 +32,8 @@ DAGS = {
     "qwenimage_taskflow_decorator": (2, 2, ()),
 }
 DEFERRABLE, PROMPTS = "qwenimage_many_prompts", 3
+BATCHES = ("batching_on_the_worker", "batching_deferred")
+ANIMALS = ("cat", "dog", "fox", "owl")  # what each batch draws
 
 
 @dataclass
@@ -38,13 +43,14 @@ class Seen:
     runs: dict[str, str] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     deferred: list[dict[str, Any]] = field(default_factory=list)
+    waves: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAirflow]:
     """The running Airflow; whatever happens, nothing of it is left."""
     running = RunningAirflow(tmp_path_factory.mktemp("e2e") / "airflow")
-    for file in EXAMPLES.glob("*.py"):
+    for file in (*EXAMPLES.glob("*.py"), *(HERE / "dags").glob("*.py")):
         shutil.copy(file, running.home / "dags")
     try:
         running.start()
@@ -61,7 +67,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def seen(airflow: RunningAirflow, images: Path) -> Seen:
-    """Run all DAGs to their ends, and note which tasks are deferred meanwhile.
+    """Run all DAGs to their ends, and note which tasks are deferred meanwhile, and with which triggers.
 
     The generations of the deferrable one go on until its waits have been seen deferred, however slow this machine is.
     """
@@ -70,12 +76,16 @@ def seen(airflow: RunningAirflow, images: Path) -> Seen:
     def trigger(dag_id: str) -> None:
         found.runs[dag_id] = airflow.trigger(dag_id, {"output_path": f"file://{images}/{dag_id}"})
 
+    def deferred(dag_id: str) -> list[dict[str, Any]]:
+        tis = airflow.api(f"dags/{dag_id}/dagRuns/~/taskInstances", state="deferred")["task_instances"]
+        return [ti for ti in tis if ti["trigger"]]
+
     def all_deferred() -> bool:
-        path = f"dags/{DEFERRABLE}/dagRuns/~/taskInstances"
-        found.deferred = [ti for ti in airflow.api(path, state="deferred")["task_instances"] if ti["trigger"]]
+        found.deferred = deferred(DEFERRABLE)
         return len(found.deferred) == PROMPTS
 
     def all_ended() -> bool:
+        found.waves |= {ti["trigger"]["id"]: ti["trigger"] for dag_id in BATCHES for ti in deferred(dag_id)}
         for dag_id, run_id in found.runs.items():
             found.states[dag_id] = airflow.api(f"dags/{dag_id}/dagRuns/{run_id}")["state"]
         return all(state in ("success", "failed") for state in found.states.values())
@@ -87,7 +97,7 @@ def seen(airflow: RunningAirflow, images: Path) -> Seen:
     for index in range(PROMPTS):
         create = f"dags/{DEFERRABLE}/dagRuns/{found.runs[DEFERRABLE]}/taskInstances/create/xcomEntries/return_value"
         airflow.control(f"generations/{airflow.api(create, map_index=index)['value']}", {"state": "completed"})
-    for dag_id in DAGS.keys() - {DEFERRABLE}:
+    for dag_id in (*BATCHES, *DAGS.keys() - {DEFERRABLE}):
         trigger(dag_id)
     airflow.wait_for("the DAG runs to end", all_ended, PATIENCE)
     return found
@@ -112,10 +122,43 @@ def test_example_makes_images(dag_id: str, airflow: RunningAirflow, seen: Seen, 
         assert max(image.size) == 160
 
 
+@pytest.mark.parametrize("dag_id", BATCHES)
+def test_a_batch_is_made(dag_id: str, airflow: RunningAirflow, seen: Seen, images: Path):
+    """At the first try, whole: images, manifest and summary, whether it waits on its worker or in the triggerer."""
+    assert seen.states[dag_id] == "success", airflow.tails()
+    path = f"dags/{dag_id}/dagRuns/{seen.runs[dag_id]}/taskInstances"
+    (ti,) = airflow.api(path)["task_instances"]
+    assert (ti["state"], ti["try_number"]) == ("success", 1)
+    found = {key: airflow.api(f"{path}/batch/xcomEntries/{key}")["value"] for key in ("return_value", "summary")}
+    summary = {name: value for name, value in found["summary"].items() if name != "seconds"}
+    assert summary == {"asked": 4, "bought": 4, "saved": 4, "failed": 0}
+    lines = [json.loads(line) for line in _file(found["return_value"]).read_text().splitlines()]
+    assert [(line["key"], line["outcome"], line["error"]) for line in lines] == [
+        (key, "saved", None) for key in ANIMALS
+    ]
+    assert len({line["generation_id"] for line in lines}) == 4
+    assert sorted(path.name for path in (images / dag_id).glob("*.jpeg")) == [f"{key}.jpeg" for key in ANIMALS]
+    for line in lines:
+        (record,) = line["images"]
+        content = _file(record["path"]).read_bytes()
+        Image.open(io.BytesIO(content)).load()
+        assert hashlib.sha256(content).hexdigest() == record["sha256"]
+
+
+def test_each_wave_of_a_batch_was_deferred(airflow: RunningAirflow, seen: Seen):
+    """The deferrable one, and only that, gave its slot away twice; its triggers' rows hold neither key nor URL."""
+    assert [trigger["classpath"] for trigger in seen.waves.values()] == [
+        "airflow_provider_qwenimage.batch.trigger.QwenImageBatchTrigger"
+    ] * 2
+    assert KEY not in repr(seen.waves)
+    assert "http" not in repr([trigger["kwargs"] for trigger in seen.waves.values()])
+
+
 def test_bought_is_what_was_asked_for(airflow: RunningAirflow, seen: Seen):
     """The service has sold as many generations as the DAGs have asked for, each once, and nothing broke its rules."""
     report = airflow.report()
-    assert report["bought"] == report["requests"]["create"] == sum(purchases for purchases, _, _ in DAGS.values())
+    asked = sum(purchases for purchases, _, _ in DAGS.values()) + len(BATCHES) * len(ANIMALS)
+    assert report["bought"] == report["requests"]["create"] == asked
     assert report["generations"]["failed"] == 0
     assert report["violations"] == []
 
@@ -171,5 +214,9 @@ def test_everything_ends_and_the_key_is_nowhere(airflow: RunningAirflow, seen: S
                 assert not any(needle in content for needle in needles), path
 
 
+def _file(path: str) -> Path:
+    return Path(path.removeprefix("file://"))
+
+
 def _parsed(airflow: RunningAirflow) -> bool:
-    return set(DAGS) <= {dag["dag_id"] for dag in airflow.api("dags")["dags"]}
+    return {*DAGS, *BATCHES} <= {dag["dag_id"] for dag in airflow.api("dags")["dags"]}
