@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def tell_read(path: str) -> None:
-    """Tell Airflow's lineage of an input image; again, if the task ends in another process than it was read in."""
+    """Tell Airflow's lineage of an input file; again, if the task ends in another process than it was read in."""
     file = object_storage_path(path)
     report_input(file, uri_of_file(file))
 

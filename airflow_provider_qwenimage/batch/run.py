@@ -22,7 +22,8 @@ from airflow_provider_qwenimage.batch.resuming import Rules
 from airflow_provider_qwenimage.batch.running import Stopped
 from airflow_provider_qwenimage.batch.trigger import QwenImageBatchTrigger
 from airflow_provider_qwenimage.durable import marker_of
-from airflow_provider_qwenimage.fields import check_output_path, none_if_empty
+from airflow_provider_qwenimage.fields import check_output_path, none_if_empty, text_list
+from airflow_provider_qwenimage.lineage import tell_read
 from airflow_provider_qwenimage.operators.batch import DEFAULTS, checked_number
 from airflow_provider_qwenimage.outlets import tell_outlets
 from airflow_provider_qwenimage.saving.images import Delivery
@@ -142,8 +143,7 @@ class BatchRun:
         told = summary(index, ledger, leaning)
         operator.log.info("Of %(asked)d asked for %(saved)d are saved; bought %(bought)d in %(seconds).0f s", told)
         operator.push(self._context, summary=told, images=first_images(index, ledger.marker, IMAGES_SHOWN))
-        for place in (self._manifest, self._folder):
-            tell_lineage(place)
+        self._tell_lineage()
         error = failure(index, path)
         if error and (operator.on_failure == "fail" or not told["saved"]):
             raise error
@@ -151,6 +151,14 @@ class BatchRun:
             operator.log.warning("%s", error.message)
         tell_outlets(operator, self._context, str(self._folder), {"manifest": path, "saved": told["saved"]})
         return path
+
+    def _tell_lineage(self) -> None:
+        """Tell where all came from and went to: not each image, an event can't bear a hundred thousand of them."""
+        requests = text_list(self._operator.requests)
+        if isinstance(requests, str):
+            tell_read(requests)
+        for place in (self._manifest, self._folder):
+            tell_lineage(place)
 
     def _manifest_path(self) -> Any:
         named = none_if_empty(self._operator.manifest)
