@@ -39,7 +39,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": [_modules("hooks")],
         "operators": [_modules("operators")],
         "sensors": [_modules("sensors")],
-        "triggers": [_modules("triggers")],
+        "triggers": [_modules("triggers", "batch.trigger")],
         "transfers": [
             {
                 "source-integration-name": "Qwen Image",
@@ -57,8 +57,8 @@ def get_provider_info() -> dict[str, Any]:
     }
 
 
-def _modules(role: str) -> dict[str, Any]:
-    return {"integration-name": "Qwen Image", "python-modules": [f"{MODULE}.{role}"]}
+def _modules(*names: str) -> dict[str, Any]:
+    return {"integration-name": "Qwen Image", "python-modules": [f"{MODULE}.{name}" for name in names]}
 
 
 def _connection_type() -> dict[str, Any]:
