@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any, BinaryIO, TypeVar
 
 import aiohttp
 from tenacity import AsyncRetrying
@@ -16,16 +18,19 @@ from airflow_provider_qwenimage.api import downloading
 from airflow_provider_qwenimage.api.async_session import PublicConnector, open_session
 from airflow_provider_qwenimage.api.async_surroundings import proxy_for, trusted_certificates
 from airflow_provider_qwenimage.api.downloading import MAX_BYTES, Downloaded
+from airflow_provider_qwenimage.api.errors import ImageError
 from airflow_provider_qwenimage.api.hosts import check_public
-from airflow_provider_qwenimage.api.images import inspect
 from airflow_provider_qwenimage.api.retrying import Retries
 from airflow_provider_qwenimage.api.settings import check_certificates, is_https
 
-SOON_INSPECTED = 1024 * 1024  # bytes: a checksum of so many takes a millisecond at most, about as long as a thread
+Result = TypeVar("Result")
+Route = tuple["str | None", "ssl.SSLContext | bool"]  # a proxy, and whose certificates are trusted
+
+HELD = 512 * 1024  # bytes that are written and hashed together, in a thread: most images need no more than one visit
 
 
 class AsyncDownloader:
-    """Fetches images, many at a time; see ``Downloader``. Proxies are read from the environment once for each host.
+    """Fetches images, many at a time; see ``Downloader``. The environment is read once for each host.
 
     :param retries: when a download is tried again.
     :param timeout: seconds until a connection must stand, and between two pieces of the body.
@@ -49,7 +54,7 @@ class AsyncDownloader:
         self._time_limit = time_limit
         self._max_bytes = max_bytes
         self._public_only = public_only
-        self._proxies: dict[tuple[str, str], str | None] = {}
+        self._routes: dict[tuple[str, str], Route] = {}
         self._retrying = AsyncRetrying(**downloading.policy(retries), sleep=sleep)
 
     async def fetch(self, session: aiohttp.ClientSession, url: str, file: BinaryIO) -> Downloaded:
@@ -60,10 +65,36 @@ class AsyncDownloader:
         :param url: used unchanged, its query string included.
         :param file: a local file, open for reading and writing in binary; whatever it holds is replaced.
         """
+        return await self.fetch_for(session, url, file, _as_it_is)
+
+    async def fetch_for(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        file: BinaryIO,
+        use: Callable[[Downloaded], Result],
+        pool: Executor | None = None,
+    ) -> Result:
+        """Fetch an image and use it, in the thread that has checked it: each way to a thread and back costs time.
+
+        :param use: is called with what was fetched; its result is returned.
+        :param pool: threads that write, check and use; None for the event loop's own.
+        """
         downloading.check_url(url)
         async with self._connections(session) as fit:
-            downloaded: Downloaded = await self._retrying(self._fetch_once, fit, url, file)
-        return downloaded
+            attempt = partial(self._fetch_once, fit, url, file, use, pool)
+            try:
+                return await attempt()
+            except ImageError as error:  # most downloads end above, and need no machinery for retries
+                first = [error]
+
+            async def again() -> Result:
+                if first:
+                    raise first.pop()
+                return await attempt()
+
+            result: Result = await self._retrying(again)
+            return result
 
     @asynccontextmanager
     async def _connections(self, session: aiohttp.ClientSession) -> AsyncIterator[aiohttp.ClientSession]:
@@ -73,53 +104,95 @@ class AsyncDownloader:
         async with open_session(keep=False, public_only=True) as own:
             yield own
 
-    async def _fetch_once(self, session: aiohttp.ClientSession, url: str, file: BinaryIO) -> Downloaded:
+    async def _fetch_once(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        file: BinaryIO,
+        use: Callable[[Downloaded], Result],
+        pool: Executor | None,
+    ) -> Result:
         target = downloading.Target(file, url, self._max_bytes)
         until = asyncio.get_running_loop().time() + self._time_limit
-        async with AsyncExitStack() as stack:
-            answer = await self._follow(stack, session, url, until)
-            downloading.check_status(answer.status, answer.headers.get("Retry-After"), url)
-            async for piece in _pieces(answer, url):
-                target.take(piece)
-        file.flush()
-        facts = inspect(file) if target.length <= SOON_INSPECTED else await _in_thread(inspect, file)
-        return Downloaded(facts, target.length, target.sha256)
+        async with _Thread(pool) as thread:
+            async with await self._follow(session, url, until) as answer:
+                downloading.check_status(answer.status, answer.headers.get("Retry-After"), url)
+                held, size = [], 0
+                async for piece in _pieces(answer, url):
+                    target.count(piece)
+                    held.append(piece)
+                    size += len(piece)
+                    if size >= HELD:
+                        await thread.start(target.write, held)
+                        held, size = [], 0
+            return await thread.run(lambda: use(target.finish(held)))
 
-    async def _follow(
-        self, stack: AsyncExitStack, session: aiohttp.ClientSession, url: str, until: float
-    ) -> aiohttp.ClientResponse:
+    async def _follow(self, session: aiohttp.ClientSession, url: str, until: float) -> aiohttp.ClientResponse:
         """Get the URL, and where it redirects to; each address is judged before it is called."""
         hops = downloading.Hops(url)
         while True:
-            if self._public_only:
-                await _in_thread(check_public, hops.url)
-            request = await self._get(session, hops.url, until)
+            proxy, tls = await self._route(hops.url)
             with _errors(url):
-                response: aiohttp.ClientResponse = await stack.enter_async_context(request)
+                response: aiohttp.ClientResponse = await self._get(session, hops.url, until, proxy=proxy, ssl=tls)
             location = response.headers.get("Location")
             if response.status not in (301, 302, 303, 307, 308) or location is None:
                 return response
             response.close()  # its body may have no end
             hops.follow(location.encode("utf-8", "surrogateescape"))
 
-    async def _get(self, session: aiohttp.ClientSession, url: str, until: float) -> Any:
-        check_certificates(url)
+    def _get(self, session: aiohttp.ClientSession, url: str, until: float, **way: Any) -> Any:
         left = max(until - asyncio.get_running_loop().time(), 0.001)
         return session.get(
             URL(url, encoded=url.isascii()),  # a signature may cover the escapes as they are
             timeout=aiohttp.ClientTimeout(total=left, connect=self._timeout, sock_read=self._timeout),
             allow_redirects=False,
-            proxy=self._proxy(url),
-            ssl=await _in_thread(trusted_certificates) if is_https(url) else True,
+            **way,
         )
 
-    def _proxy(self, url: str) -> str | None:
-        """Look the proxy up once for each host: reading the whole environment takes longer than a small download."""
-        parts = urlsplit(url)
-        place = parts.scheme, parts.netloc
-        if place not in self._proxies:
-            self._proxies[place] = proxy_for(url)
-        return self._proxies[place]
+    async def _route(self, url: str) -> Route:
+        """Return how to get to a URL's host, and judge it; once for each.
+
+        What a name leads to is judged again by the session, whenever it connects.
+        """
+        place = downloading.place_of(url)
+        if place not in self._routes:
+            self._routes[place] = await asyncio.get_running_loop().run_in_executor(None, self._look_around, url)
+        return self._routes[place]
+
+    def _look_around(self, url: str) -> Route:
+        if self._public_only:
+            check_public(url)
+        check_certificates(url)
+        return proxy_for(url), trusted_certificates() if is_https(url) else True
+
+
+class _Thread:
+    """Does one thing after the other in threads, and leaves nothing under way behind."""
+
+    def __init__(self, pool: Executor | None) -> None:
+        self._pool = pool
+        self._doing: asyncio.Future[Any] | None = None
+
+    async def start(self, function: Callable[..., Result], *arguments: Any) -> asyncio.Future[Result]:
+        """Begin with this when what was begun before is done; the loop goes on meanwhile."""
+        if self._doing:
+            await asyncio.shield(self._doing)  # a thread can't be cancelled
+        doing = asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        self._doing = doing
+        return doing
+
+    async def run(self, function: Callable[[], Result]) -> Result:
+        """Do this when what was begun before is done, and wait for its end."""
+        return await asyncio.shield(await self.start(function))
+
+    async def __aenter__(self) -> _Thread:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._doing and not self._doing.done():
+            await asyncio.wait([self._doing])  # it uses the caller's file
+        if self._doing:
+            self._doing.exception()  # it has been raised, or something else was before
 
 
 async def _pieces(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:
@@ -138,5 +211,5 @@ def _errors(url: str) -> Iterator[None]:
         raise downloading.failed(url, reason) from error
 
 
-async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
+def _as_it_is(downloaded: Downloaded) -> Downloaded:
+    return downloaded

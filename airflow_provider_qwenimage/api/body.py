@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-PIECE = 64 * 1024
+PIECE = 256 * 1024
 
 
 def pieces(response: requests.Response) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -47,6 +48,8 @@ class Session(requests.Session):
 
     def __init__(self, until: Callable[[], float], *, public_only: bool = False) -> None:
         super().__init__()
+        # What one answer sets must not go along with requests for others.
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         for scheme in ("http://", "https://"):
             self.mount(scheme, _Adapter(_Rules(until, public_only)))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
 
 import requests
 from tenacity import Retrying
@@ -13,14 +14,18 @@ from airflow_provider_qwenimage.api import downloading
 from airflow_provider_qwenimage.api.body import pieces
 from airflow_provider_qwenimage.api.connections import NotConnected, Session
 from airflow_provider_qwenimage.api.downloading import MAX_BYTES, Downloaded
+from airflow_provider_qwenimage.api.errors import ImageError
 from airflow_provider_qwenimage.api.hosts import check_public
-from airflow_provider_qwenimage.api.images import inspect
 from airflow_provider_qwenimage.api.retrying import Retries
 from airflow_provider_qwenimage.api.settings import check_certificates
 
+Route = tuple[requests.PreparedRequest, Mapping[str, Any]]  # a request, but for its URL, and the environment
+
 
 class Downloader:
-    """Fetches images; safe to use from several threads, each call has a connection of its own.
+    """Fetches images; safe to use from several threads. ``close`` it at the end: connections are kept.
+
+    Proxies and CA bundles are read from the environment once for each host.
 
     :param retries: when a download is tried again.
     :param timeout: seconds until a connection must stand, and between two pieces of the body.
@@ -45,6 +50,13 @@ class Downloader:
         self._max_bytes = max_bytes
         self._public_only = public_only
         self._retrying = Retrying(**downloading.policy(retries), sleep=sleep)
+        self._session = Session(self._until, public_only=public_only)
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._of_thread = threading.local()
+
+    def close(self) -> None:
+        """Close the connections that are kept. Further calls open new ones."""
+        self._session.close()
 
     def fetch(self, url: str, file: BinaryIO) -> Downloaded:
         """Write the image behind ``url`` to ``file`` and check that it is whole.
@@ -59,40 +71,66 @@ class Downloader:
         :raises ImageTooLongError: it is longer than ``max_bytes``.
         """
         downloading.check_url(url)
-        downloaded: Downloaded = self._retrying(self._fetch_once, url, file)
+        try:
+            return self._fetch_once(url, file)
+        except ImageError as error:  # most downloads end above, and need no machinery for retries
+            first = [error]
+
+        def again() -> Downloaded:
+            if first:
+                raise first.pop()
+            return self._fetch_once(url, file)
+
+        downloaded: Downloaded = self._retrying(again)
         return downloaded
+
+    def _until(self) -> float:
+        """Return when the download of this thread must be complete, ``time.monotonic()`` seconds."""
+        until: float = self._of_thread.until
+        return until
 
     def _fetch_once(self, url: str, file: BinaryIO) -> Downloaded:
         target = downloading.Target(file, url, self._max_bytes)
-        until = time.monotonic() + self._time_limit
+        self._of_thread.until = time.monotonic() + self._time_limit
         try:
-            with Session(lambda: until, public_only=self._public_only) as session, self._follow(session, url) as answer:
+            with self._follow(url) as answer:
                 downloading.check_status(answer.status_code, answer.headers.get("Retry-After"), url)
                 for piece in pieces(answer):
-                    target.take(piece)
+                    target.count(piece)
+                    target.write((piece,))
         except (NotConnected, requests.RequestException) as error:
             raise downloading.failed(url, _reason(error)) from error
-        file.flush()
-        return Downloaded(inspect(file), target.length, target.sha256)
+        return target.finish()
 
-    def _follow(self, session: requests.Session, url: str) -> requests.Response:
+    def _follow(self, url: str) -> requests.Response:
         """Get the URL, and where it redirects to; each address is judged before it is called."""
         hops = downloading.Hops(url)
         while True:
-            if self._public_only:
-                check_public(hops.url)
-            response = self._get(session, hops.url)
+            response = self._get(hops.url)
             if not response.is_redirect:
                 return response
             response.close()
             hops.follow(response.headers["Location"].encode("latin-1"))
 
-    def _get(self, session: requests.Session, url: str) -> requests.Response:
-        check_certificates(url)
-        request = session.prepare_request(requests.Request("GET", url))
+    def _get(self, url: str) -> requests.Response:
+        prepared, environment = self._route(url)
+        request = prepared.copy()
         request.url = url  # requests decodes some escapes in a URL, and a signature may cover them as they are
-        environment = session.merge_environment_settings(url, {}, True, None, None)
-        return session.send(request, timeout=self._timeout, allow_redirects=False, **environment)
+        return self._session.send(request, timeout=self._timeout, allow_redirects=False, **environment)
+
+    def _route(self, url: str) -> Route:
+        """Return how to get to a URL's host, and judge it; once for each.
+
+        What a name leads to is judged again by the session, whenever it connects.
+        """
+        place = downloading.place_of(url)
+        if place not in self._routes:
+            if self._public_only:
+                check_public(url)
+            check_certificates(url)
+            request = self._session.prepare_request(requests.Request("GET", url))
+            self._routes[place] = request, self._session.merge_environment_settings(url, {}, True, None, None)
+        return self._routes[place]
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
@@ -16,7 +17,7 @@ from airflow_provider_qwenimage.api.errors import (
     ImageTooLongError,
     InvalidRequestError,
 )
-from airflow_provider_qwenimage.api.images import ImageFacts
+from airflow_provider_qwenimage.api.images import ImageFacts, inspect
 from airflow_provider_qwenimage.api.retrying import Retries
 from airflow_provider_qwenimage.api.rules import is_http_url, short
 from airflow_provider_qwenimage.api.wire import seconds_to_wait
@@ -35,35 +36,46 @@ class Downloaded:
 
 
 class Target:
-    """The file that a body goes into, emptied first.
+    """The file that a body goes into; whatever it holds is replaced.
 
-    :param file: open for writing in binary, seekable.
+    :param file: open for reading and writing in binary, seekable.
     :param url: where the body comes from, for error texts.
     :param max_bytes: longest body that is accepted.
     """
 
     def __init__(self, file: BinaryIO, url: str, max_bytes: int) -> None:
-        file.seek(0)
-        file.truncate()
-        self.length = 0
         self._file, self._url, self._max_bytes = file, url, max_bytes
+        self._length = 0
+        self._is_empty = False
         self._digest = hashlib.sha256()
 
-    def take(self, piece: bytes) -> None:
-        """Write, count and hash the next piece of the body.
+    def count(self, piece: bytes) -> None:
+        """Count the next piece of the body, before it is written.
 
         :raises ImageTooLongError: it is longer than ``max_bytes``.
         """
-        self.length += len(piece)
-        if self.length > self._max_bytes:
+        self._length += len(piece)
+        if self._length > self._max_bytes:
             raise ImageTooLongError(f"The image at {shown(self._url)} is longer than {self._max_bytes:,} bytes.")
-        self._digest.update(piece)
-        self._file.write(piece)
 
-    @property
-    def sha256(self) -> str:
-        """The hex SHA-256 of what was taken."""
-        return self._digest.hexdigest()
+    def write(self, pieces: Iterable[bytes]) -> None:
+        """Write and hash pieces that were counted."""
+        if not self._is_empty:
+            self._file.seek(0)
+            self._file.truncate()
+            self._is_empty = True
+        for piece in pieces:
+            self._digest.update(piece)
+            self._file.write(piece)
+
+    def finish(self, pieces: Iterable[bytes] = ()) -> Downloaded:
+        """Write the last pieces and check the whole.
+
+        :raises BrokenImageError: it is not a whole image.
+        """
+        self.write(pieces)
+        self._file.flush()
+        return Downloaded(inspect(self._file), self._length, self._digest.hexdigest())
 
 
 class Hops:
@@ -101,6 +113,12 @@ def policy(retries: Retries | None) -> dict[str, Any]:
 
 def _may_mend(error: BaseException) -> bool:
     return isinstance(error, ImageError) and error.retry_safe
+
+
+def place_of(url: str) -> tuple[str, str]:
+    """Return what proxy, certificates and public addresses depend on: looking them up takes longer than an image."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def check_url(url: Any) -> None:

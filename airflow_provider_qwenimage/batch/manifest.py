@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from itertools import chain, islice
 from typing import Any
 
 from airflow_provider_qwenimage.batch.index import Index
 from airflow_provider_qwenimage.batch.ledger import Identity
+from airflow_provider_qwenimage.saving.scratch import scratch
 from airflow_provider_qwenimage.saving.storage import filesystem_of, store
 
 LONGEST_PART = 50
@@ -28,11 +28,10 @@ def write_manifest(index: Index, marker: int | None, path: Any) -> None:
     :param marker: of the run that it is about; None for all runs.
     :param path: an ``ObjectStoragePath``.
     """
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", prefix="qwenimage-", suffix=".jsonl") as file:
+    with scratch() as file:
         for result in index.results(marker):
-            file.write(json.dumps(result, ensure_ascii=False) + "\n")
-        file.flush()
-        store(file.name, path, filesystem_of(path))
+            file.write(f"{json.dumps(result, ensure_ascii=False)}\n".encode())
+        store(file, path, filesystem_of(path))
 
 
 def first_images(index: Index, marker: int | None, limit: int) -> list[dict[str, Any]]:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import aiohttp
@@ -18,6 +14,7 @@ from airflow_provider_qwenimage.api.async_download import AsyncDownloader
 from airflow_provider_qwenimage.api.downloading import Downloaded
 from airflow_provider_qwenimage.saving.images import Delivery, put_in_place
 from airflow_provider_qwenimage.saving.names import file_safe
+from airflow_provider_qwenimage.saving.scratch import scratch
 
 AT_ONCE = 16
 THREADS = 8
@@ -62,19 +59,9 @@ class Saver:
 
     async def _save(self, url: str, index: int, delivery: Delivery) -> dict[str, Any]:
         async with self.room:
-            scratch = tempfile.mkdtemp(prefix="qwenimage-")
-            image = os.path.join(scratch, "image")
-            run = partial(asyncio.get_running_loop().run_in_executor, self.pool)
-            try:
-                with open(image, "w+b") as file:  # noqa: ASYNC230 - local, and small pieces
-                    found = await self.downloader.fetch(self.session, url, file)
-            except BaseException:
-                run(shutil.rmtree, scratch, True)  # a disk may be slow: never in the loop
-                raise
-            return await run(self._put, scratch, found, (url, index), delivery)
+            with scratch() as file:
 
-    def _put(self, scratch: str, found: Downloaded, which: tuple[str, int], delivery: Delivery) -> dict[str, Any]:
-        try:
-            return put_in_place(os.path.join(scratch, "image"), found, which, delivery, self.filesystem, [])
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+                def put(found: Downloaded) -> dict[str, Any]:
+                    return put_in_place(file, found, (url, index), delivery, self.filesystem, [])
+
+                return await self.downloader.fetch_for(self.session, url, file, put, self.pool)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from hashlib import sha256
+from io import BytesIO
 from itertools import chain
 from typing import Any, BinaryIO
 
@@ -20,6 +20,7 @@ from airflow_provider_qwenimage.api.embed import embed
 from airflow_provider_qwenimage.exceptions import airflow_errors
 from airflow_provider_qwenimage.outlets import announce
 from airflow_provider_qwenimage.saving.names import fill_in
+from airflow_provider_qwenimage.saving.scratch import scratch
 from airflow_provider_qwenimage.saving.storage import filesystem_of, store, tell_lineage
 
 AT_A_TIME = 4
@@ -52,7 +53,7 @@ def deliver(
 ) -> list[dict[str, Any]]:
     """Save the images of a task, log and record them: the XCom ``images``, metrics, asset events.
 
-    :param downloader: fetches and checks them.
+    :param downloader: fetches and checks them; it is closed.
     :return: the records, see ``save_images``.
     :raises ImageError: an image could not be fetched or is broken; the others were saved.
     :raises OSError: an image could not be stored.
@@ -106,15 +107,13 @@ def save_images(
 
     def save(index: int, url: str) -> dict[str, Any] | Exception:
         try:
-            with tempfile.TemporaryDirectory(prefix="qwenimage-") as scratch:
-                image = os.path.join(scratch, "image")
-                with open(image, "w+b") as file:
-                    found = downloader.fetch(url, file)
-                return put_in_place(image, found, (url, index), delivery, filesystem, stored[index])
+            with scratch() as file:
+                found = downloader.fetch(url, file)
+                return put_in_place(file, found, (url, index), delivery, filesystem, stored[index])
         except Exception as error:
             return error
 
-    with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="qwenimage-save") as pool:
+    with closing(downloader), ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="qwenimage-save") as pool:
         outcomes = list(pool.map(save, range(len(urls)), urls))
     for path in chain.from_iterable(stored):
         tell_lineage(path)
@@ -123,50 +122,49 @@ def save_images(
 
 
 def put_in_place(
-    image: str, found: Downloaded, which: tuple[str, int], delivery: Delivery, filesystem: Any, stored: list[Any]
+    image: BinaryIO, found: Downloaded, which: tuple[str, int], delivery: Delivery, filesystem: Any, stored: list[Any]
 ) -> dict[str, Any]:
     """Store one image that was fetched and checked, and its sidecar; return its record.
 
-    :param image: the local file; what is made of it is put beside it.
+    :param image: the file that it is in.
     :param which: its URL, and its number among those of the generation.
     :param filesystem: the folder's file system, looked up before.
     :param stored: is told the path of each file as soon as it is there.
     """
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    if delivery.embed_metadata:
-        image, found = _with_metadata(image, found, delivery, created)
-    name = fill_in(
-        delivery.file_name,
-        generation_id=delivery.generation_id,
-        index=which[1],
-        ext=found.facts.format.extension,
-        digest=found.sha256,
-        key=delivery.key,
-    )
-    path = delivery.folder / name
-    store(_with_extension(image, found.facts.format.extension), path, filesystem)
+    with _finished(image, found, delivery, created) as (file, whole):
+        name = fill_in(
+            delivery.file_name,
+            generation_id=delivery.generation_id,
+            index=which[1],
+            ext=whole.facts.format.extension,
+            digest=whole.sha256,
+            key=delivery.key,
+        )
+        path = delivery.folder / name
+        store(file, path, filesystem)
     stored.append(path)
-    record = _record(path, *which, found, delivery)
+    record = _record(path, *which, whole, delivery)
     if delivery.sidecar:
         beside = delivery.folder / f"{name}.json"
-        _store_sidecar(os.path.dirname(image), beside, record | {"saved_at": created}, filesystem)
+        store(BytesIO(_sidecar(record | {"saved_at": created})), beside, filesystem)
         stored.append(beside)
     return record
 
 
-def _with_extension(file: str, extension: str) -> str:
-    """Rename a local file: object stores take the content type from the name of what is uploaded."""
-    named = f"{file}.{extension}"
-    os.rename(file, named)
-    return named
-
-
-def _with_metadata(image: str, found: Downloaded, delivery: Delivery, created: str) -> tuple[str, Downloaded]:
-    facts = {"generation_id": delivery.generation_id, "created": created, **delivery.facts}
-    with open(image, "rb") as source, open(f"{image}-with-metadata", "w+b") as target:
-        if not embed(source, target, facts):
-            return image, found
-        return target.name, Downloaded(found.facts, target.tell(), _digest(target))
+@contextmanager
+def _finished(
+    image: BinaryIO, found: Downloaded, delivery: Delivery, created: str
+) -> Iterator[tuple[BinaryIO, Downloaded]]:
+    """Give the image as it is to be stored: with its metadata, if that is wanted and it can hold them."""
+    if not delivery.embed_metadata:
+        yield image, found
+        return
+    with scratch() as target:
+        if embed(image, target, {"generation_id": delivery.generation_id, "created": created, **delivery.facts}):
+            yield target, Downloaded(found.facts, target.tell(), _digest(target))
+        else:
+            yield image, found
 
 
 def _digest(file: BinaryIO) -> str:
@@ -177,11 +175,9 @@ def _digest(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _store_sidecar(scratch: str, path: Any, facts: Mapping[str, Any], filesystem: Any) -> None:
-    local = os.path.join(scratch, "sidecar.json")
-    with open(local, "w", encoding="utf-8") as file:
-        json.dump({name: value for name, value in facts.items() if name != "url"}, file, ensure_ascii=False, indent=1)
-    store(local, path, filesystem)
+def _sidecar(facts: Mapping[str, Any]) -> bytes:
+    told = {name: value for name, value in facts.items() if name != "url"}
+    return json.dumps(told, ensure_ascii=False, indent=1).encode()
 
 
 def _record(path: Any, url: str, index: int, found: Downloaded, delivery: Delivery) -> dict[str, Any]:

@@ -1,16 +1,17 @@
-"""Stores a local file in one step, so that nobody ever sees half of it."""
+"""Stores a file in one step, so that nobody ever sees half of it."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from contextlib import suppress
-from typing import Any
+from io import BytesIO
+from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
 from airflow_provider_qwenimage._compat import report_output
 from airflow_provider_qwenimage.outlets import LOCAL, uri_of_file
+from airflow_provider_qwenimage.saving.scratch import copy_whole
 
 
 def filesystem_of(path: Any) -> Any:
@@ -22,19 +23,20 @@ def filesystem_of(path: Any) -> Any:
     return None if path.protocol in LOCAL else path.fs
 
 
-def store(local: str, path: Any, filesystem: Any) -> None:
-    """Put the file ``local`` at ``path``.
+def store(file: BinaryIO, path: Any, filesystem: Any) -> None:
+    """Put what stands in ``file`` at ``path``.
 
     A rename on a disk; on an object store one upload, which a failure aborts (a file that is opened for writing there
     would be closed, and so committed, half written).
 
+    :param file: open for reading in binary, seekable.
     :param path: an ``ObjectStoragePath``.
     :param filesystem: its file system, see ``filesystem_of``.
     """
     if path.protocol in LOCAL:
-        _rename_into(local, path.path)
+        _rename_into(file, path.path)
     else:
-        filesystem.put_file(local, path.path)
+        _upload(file, path.path, filesystem)
 
 
 def tell_lineage(path: Any) -> None:
@@ -57,23 +59,23 @@ def read_bytes(path: Any, filesystem: Any) -> bytes:
 
 def store_bytes(data: bytes, path: Any) -> None:
     """Put some bytes at ``path`` in one step; lineage is not told."""
-    with tempfile.NamedTemporaryFile(prefix="qwenimage-") as file:
-        file.write(data)
-        file.flush()
-        if path.protocol in LOCAL:
-            _rename_into(file.name, path.path)
-        else:
-            path.fs.put_file(file.name, path.path)
+    store(BytesIO(data), path, filesystem_of(path))
 
 
-def _rename_into(local: str, target: str) -> None:
-    """Copy next to the target and rename there: the scratch folder may be on another disk."""
-    folder = os.path.dirname(target)
-    os.makedirs(folder, exist_ok=True)
-    beside = os.path.join(folder, f".{uuid4().hex}.part")
+def _upload(file: BinaryIO, target: str, filesystem: Any) -> None:
+    """Upload a file of the target's extension: object stores take the content type from that."""
+    with tempfile.NamedTemporaryFile(prefix="qwenimage-", suffix=os.path.splitext(target)[1]) as named:
+        copy_whole(file, cast(BinaryIO, named))
+        named.flush()
+        filesystem.put_file(named.name, target)
+
+
+def _rename_into(file: BinaryIO, target: str) -> None:
+    """Write next to the target and rename there."""
+    beside = os.path.join(os.path.dirname(target), f".{uuid4().hex}.part")
     try:
-        with open(local, "rb") as source, open(beside, "xb") as copy:
-            shutil.copyfileobj(source, copy, 1024 * 1024)
+        with _created(beside) as copy:
+            copy_whole(file, copy)
             copy.flush()
             os.fsync(copy.fileno())  # or a power cut could leave an empty file under the final name
         os.replace(beside, target)
@@ -81,3 +83,12 @@ def _rename_into(local: str, target: str) -> None:
         with suppress(FileNotFoundError):
             os.unlink(beside)
         raise
+
+
+def _created(name: str) -> BinaryIO:
+    """Open a new file, in a folder that may not be there yet."""
+    try:
+        return open(name, "xb")
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        return open(name, "xb")

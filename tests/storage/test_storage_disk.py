@@ -12,7 +12,6 @@ import pytest
 from dags_made_here import Bench, files_in
 
 from airflow_provider_qwenimage.emulator import Emulator
-from airflow_provider_qwenimage.saving import storage
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
@@ -27,7 +26,7 @@ def test_full_disk(deferrable: bool, bench: Bench, service: Emulator, tmp_path: 
         target.write(source.read(100))
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target.name)
 
-    monkeypatch.setattr(storage.shutil, "copyfileobj", copy_until_full)
+    monkeypatch.setattr(shutil, "copyfileobj", copy_until_full)
     run = bench.generate(num_outputs=3, output_path=str(tmp_path), deferrable=deferrable)
     error = run.error("gen")
     assert isinstance(error, OSError)
