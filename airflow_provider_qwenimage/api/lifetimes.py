@@ -13,8 +13,8 @@ from math import exp, expm1
 
 UNKNOWN = 10.0  # seconds: the measure where there is no estimate
 EARLIEST = 6.0  # seconds: before this age, and before the estimate, only what was learned counts
-NEAR = (0.85, 1.4)  # estimates: where the estimate is taken for right
-BEFORE, RIGHT, AFTER = 0.12, 6.0, 0.7  # assumed to end, per e-fold of the age: before that, there, and after it
+NEAR = (0.85, 1.26)  # estimates: where the estimate is taken for right
+BEFORE, RIGHT, AFTER = 0.12, 7.0, 0.7  # assumed to end, per e-fold of the age: before that, there, and after it
 ASSUMED = 2.0  # generations that the assumption weighs as much as
 MEMORY = 50.0  # generations that a step remembers: newer ones count more
 LEAST = 0.01  # per e-fold of the age: what was never seen can be learned yet
