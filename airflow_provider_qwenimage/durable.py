@@ -8,6 +8,7 @@ Airflow and is retried under 3.3 finds its file too.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,6 +16,8 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 from airflow_provider_qwenimage._compat import AirflowException, object_storage_path
+
+log = logging.getLogger(__name__)
 
 STATE_KEY = "qwenimage_generation"  # it stands in metadata databases: never rename it
 FOLDER = ".qwenimage"
@@ -129,23 +132,23 @@ class FileStore:
 class UpgradedStore:
     """In Airflow's own store, for a task that may have begun under an Airflow before 3.3: its word is in a file.
 
-    The file is only read, and forgotten, never written.
+    The file is only read, and forgotten, never written. A first try looks for it too, although only an earlier one can
+    have left it: an upgrade can lose the number of the try (from 2.11 to 3.3 on SQLite, all task instances are dropped).
+
+    :param first: whether this is the first try, as far as Airflow knows.
     """
 
-    def __init__(self, own: TaskStateStore, file: FileStore) -> None:
+    def __init__(self, own: TaskStateStore, file: FileStore, *, first: bool) -> None:
         self._own = own
         self._file = file
+        self._first = first
         self._has_file = False
 
     def load(self) -> Record | None:
-        """Return the record; None if there is none.
-
-        Where the file can't be read this fails, as it does under the older Airflow: machine, user, rights and
-        connections are apt to change together with Airflow, and to take that for nothing would buy blind.
-        """
+        """Return the record; None if there is none."""
         found = self._own.load()
         if found is None:
-            found = self._file.load()
+            found = self._of_older_airflow()
             self._has_file = found is not None
         return found
 
@@ -158,6 +161,21 @@ class UpgradedStore:
         self._own.forget()
         if self._has_file:
             self._file.forget()
+
+    def _of_older_airflow(self) -> Record | None:
+        """Return what the file tells.
+
+        Where it can't be read a retry fails, as under the older Airflow: machine, user, rights and connections are apt
+        to change together with Airflow, and to take that for nothing would buy blind. A first try goes on: there is
+        nothing to be expected, and some places may only be written to.
+        """
+        try:
+            return self._file.load()
+        except AirflowException as error:
+            if not self._first:
+                raise
+            log.info("Not looked for what an older Airflow may have noted: %s", error)
+            return None
 
 
 class NoStore:
@@ -177,12 +195,10 @@ def store_for(context: Any, output_path: str | None = None) -> Store:
     """Return the best store that this task has."""
     accessor, ti = context.get("task_state_store"), context["ti"]
     own = None if accessor is None else TaskStateStore(accessor)
-    # Only an earlier try can have left a file. So a first try, and few have a second, is spared the look: it costs an
-    # object store's library and a request or two, and would fail where only writing is allowed.
-    if output_path is None or (own and ti.try_number <= 1):
+    if output_path is None:
         return own or NoStore()
     file = FileStore(output_path, "\0".join(map(str, (ti.dag_id, ti.run_id, ti.task_id, ti.map_index))))
-    return UpgradedStore(own, file) if own else file
+    return UpgradedStore(own, file, first=ti.try_number <= 1) if own else file
 
 
 def marker_of(context: Any) -> int:
