@@ -133,7 +133,7 @@ class UpgradedStore:
     """In Airflow's own store, for a task that may have begun under an Airflow before 3.3: its word is in a file.
 
     The file is only read, and forgotten, never written. A first try looks for it too, although only an earlier one can
-    have left it: an upgrade can lose the number of the try (from 2.11 to 3.3 on SQLite, all task instances are dropped).
+    have left it: an upgrade can lose the number of the try (from 2.11 to 3.3 on SQLite, it drops all task instances).
 
     :param first: whether this is the first try, as far as Airflow knows.
     """
