@@ -198,7 +198,7 @@ def store_for(context: Any, output_path: str | None = None) -> Store:
     if output_path is None:
         return own or NoStore()
     file = FileStore(output_path, "\0".join(map(str, (ti.dag_id, ti.run_id, ti.task_id, ti.map_index))))
-    return UpgradedStore(own, file, first=ti.try_number <= 1) if own else file
+    return UpgradedStore(own, file, first=getattr(ti, "try_number", None) in (0, 1)) if own else file
 
 
 def marker_of(context: Any) -> int:
