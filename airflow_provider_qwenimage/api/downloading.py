@@ -64,9 +64,9 @@ class Target:
             self._file.seek(0)
             self._file.truncate()
             self._is_empty = True
-        for piece in pieces:
-            self._digest.update(piece)
-            self._file.write(piece)
+        data = b"".join(pieces)
+        self._digest.update(data)
+        self._file.write(data)
 
     def finish(self, pieces: Iterable[bytes] = ()) -> Downloaded:
         """Write the last pieces and check the whole.

@@ -12,6 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -284,6 +285,71 @@ def test_many_at_once_in_one_event_loop(emulator: Emulator, urls: list[str], loo
 
     assert len(loop.run_until_complete(all_of_them())) == 2
     assert image_requests(emulator) == 40 + len(sleeps)
+
+
+def keeps_to_its_third(connection: socket.socket) -> None:
+    """Answer two requests, and break the connection at the third: what an idle time does that ends unseen."""
+    for _ in range(2):
+        connection.sendall(IMAGE.replace(b"Connection: close\r\n", b""))
+        connection.recv(65_536)
+    connection.close()
+
+
+def test_connections_are_kept_between_images() -> None:
+    """One of a host serves image after image, and one that has died is replaced without an error."""
+    sleeps: list[float] = []
+    with Server(keeps_to_its_third, IMAGE) as server, closing(Downloader(sleep=sleeps.append)) as downloader:
+        for _ in range(3):
+            assert downloader.fetch(server.url, io.BytesIO()).sha256 == hashlib.sha256(PNG).hexdigest()
+        assert len(server.requests) == 2  # connections: the second and third image came and broke on the first one
+        assert len(sleeps) == 1
+
+
+def test_connections_are_kept_in_an_event_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """The same there."""
+
+    async def three() -> None:
+        downloader = AsyncDownloader()
+        async with open_session() as session:
+            for _ in range(3):
+                assert (await downloader.fetch(session, server.url, io.BytesIO())).bytes == len(PNG)
+
+    with Server(keeps_to_its_third, IMAGE) as server:
+        loop.run_until_complete(three())
+        assert len(server.requests) == 2
+
+
+def test_cookies_are_not_kept(download: Any) -> None:
+    """What one image's host sets does not come back to it: images are fetched alike, whatever came before."""
+    moved = http(302, Location="/there", Set_Cookie="a=b")
+    with Server(moved, IMAGE) as server:
+        download(server.url, io.BytesIO())
+        assert b"cookie" not in server.requests[1].lower()
+
+
+def test_a_host_is_looked_up_once(environment: Any) -> None:
+    """The environment is read for the first image of a host: reading it takes longer than a small image."""
+    with Server(IMAGE) as server, closing(Downloader()) as downloader:
+        downloader.fetch(server.url, io.BytesIO())
+        environment(http_proxy=f"http://127.0.0.1:{closed_port()}")
+        downloader.fetch(server.url, io.BytesIO())
+        assert len(server.requests) == 2
+
+
+def test_a_use_that_fails_fetches_nothing_again(loop: asyncio.AbstractEventLoop) -> None:
+    """What is done with an image in the thread that has checked it is not tried again: it is no download."""
+
+    def use(_: Any) -> None:
+        raise OSError("the disk is full")
+
+    async def fetch() -> None:
+        async with open_session() as session:
+            await AsyncDownloader().fetch_for(session, server.url, io.BytesIO(), use)
+
+    with Server(IMAGE) as server:
+        with pytest.raises(OSError, match="the disk is full"):
+            loop.run_until_complete(fetch())
+        assert len(server.requests) == 1
 
 
 def test_a_cancelled_download_ends_at_once(loop: asyncio.AbstractEventLoop) -> None:
