@@ -23,6 +23,7 @@ from airflow_provider_qwenimage.exceptions import FINAL
 BUY, WAIT = "buy", "wait"
 GOOD = ("saved",)
 PAGE = 200
+TOGETHER = 200  # changes that are written to the file together: one by one would double what they cost
 
 _TABLES = """
 PRAGMA journal_mode = MEMORY;
@@ -91,8 +92,9 @@ class Index:
     def __enter__(self) -> Index:
         handle, self._path = tempfile.mkstemp(prefix="qwenimage-batch-", suffix=".sqlite")
         os.close(handle)
-        self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(self._path, check_same_thread=False)
         self._db.executescript(_TABLES)
+        self._changes = 0
         return self
 
     def __exit__(
@@ -108,7 +110,7 @@ class Index:
         name, request = name_of(item.key), json.dumps(dict(item.request))
         row = (position, place, item.key, name, request, item.image, item.request["num_outputs"], item.fingerprint)
         try:
-            self._db.execute(
+            self._change(
                 "INSERT INTO items (position, place, key, name, request, image, num_outputs, fingerprint) "
                 "VALUES (?,?,?,?,?,?,?,?)",
                 row,
@@ -143,7 +145,7 @@ class Index:
 
     def plan(self, entry: Entry, todo: str | None) -> None:
         """Note what is to be done for an item."""
-        self._db.execute("UPDATE items SET todo = ? WHERE position = ?", (todo, entry.position))
+        self._change("UPDATE items SET todo = ? WHERE position = ?", (todo, entry.position))
 
     def to_do(self, *todo: str) -> Iterator[Entry]:
         """Return the items for which this is to be done, in order, each once."""
@@ -174,7 +176,7 @@ class Index:
         :param line: the same as JSON.
         """
         row = (word.key, line, word.state, word.marker, word.purchases, word.at)
-        self._db.execute("REPLACE INTO words VALUES (?,?,?,?,?,?)", row)
+        self._change("REPLACE INTO words VALUES (?,?,?,?,?,?)", row)
 
     def word(self, key: str) -> Word | None:
         """Return the last word about a key."""
@@ -203,7 +205,7 @@ class Index:
 
     def settle(self, entry: Entry, verdict: Verdict) -> None:
         """Note how an item ended."""
-        self._db.execute(
+        self._change(
             "UPDATE items SET todo = NULL, outcome = ?, reason = ?, error = ?, final = ? WHERE position = ?",
             (verdict.outcome, verdict.reason, verdict.error, verdict.final, entry.position),
         )
@@ -246,9 +248,14 @@ class Index:
             }
 
     def transaction(self) -> sqlite3.Connection:
-        """Return a context manager that makes many changes one."""
-        self._db.execute("BEGIN")
+        """Return a context manager that ends in the file."""
         return self._db
+
+    def _change(self, statement: str, values: tuple[Any, ...]) -> None:
+        self._db.execute(statement, values)
+        self._changes += 1
+        if self._changes % TOGETHER == 0:
+            self._db.commit()
 
     def _number(self, query: str, *values: Any) -> int:
         return int(self._db.execute(query, values).fetchone()[0])
