@@ -26,7 +26,7 @@ from airflow_provider_qwenimage.api.settings import check_certificates, is_https
 Result = TypeVar("Result")
 Route = tuple["str | None", "ssl.SSLContext | bool"]  # a proxy, and whose certificates are trusted
 
-HELD = 512 * 1024  # bytes that are written and hashed together, in a thread: most images need no more than one visit
+HELD = 512 * 1024  # bytes; an image that is shorter is written, hashed and checked in one visit to a thread
 
 
 class AsyncDownloader:
@@ -114,18 +114,16 @@ class AsyncDownloader:
     ) -> Result:
         target = downloading.Target(file, url, self._max_bytes)
         until = asyncio.get_running_loop().time() + self._time_limit
-        async with _Thread(pool) as thread:
-            async with await self._follow(session, url, until) as answer:
-                downloading.check_status(answer.status, answer.headers.get("Retry-After"), url)
-                held, size = [], 0
-                async for piece in _pieces(answer, url):
-                    target.count(piece)
-                    held.append(piece)
-                    size += len(piece)
-                    if size >= HELD:
-                        await thread.start(target.write, held)
-                        held, size = [], 0
-            return await thread.run(lambda: use(target.finish(held)))
+        held: list[bytes] = []
+        async with await self._follow(session, url, until) as answer:
+            downloading.check_status(answer.status, answer.headers.get("Retry-After"), url)
+            async for piece in _pieces(answer, url):
+                target.count(piece)
+                held.append(piece)
+                if target.length > HELD:  # each piece takes less time than the way to a thread and back
+                    target.write(held)
+                    held = []
+        return await _in_thread(pool, lambda: use(target.finish(held)))
 
     async def _follow(self, session: aiohttp.ClientSession, url: str, until: float) -> aiohttp.ClientResponse:
         """Get the URL, and where it redirects to; each address is judged before it is called."""
@@ -166,35 +164,6 @@ class AsyncDownloader:
         return proxy_for(url), trusted_certificates() if is_https(url) else True
 
 
-class _Thread:
-    """Does one thing after the other in threads, and leaves nothing under way behind."""
-
-    def __init__(self, pool: Executor | None) -> None:
-        self._pool = pool
-        self._doing: asyncio.Future[Any] | None = None
-
-    async def start(self, function: Callable[..., Result], *arguments: Any) -> asyncio.Future[Result]:
-        """Begin with this when what was begun before is done; the loop goes on meanwhile."""
-        if self._doing:
-            await asyncio.shield(self._doing)  # a thread can't be cancelled
-        doing = asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
-        self._doing = doing
-        return doing
-
-    async def run(self, function: Callable[[], Result]) -> Result:
-        """Do this when what was begun before is done, and wait for its end."""
-        return await asyncio.shield(await self.start(function))
-
-    async def __aenter__(self) -> _Thread:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._doing and not self._doing.done():
-            await asyncio.wait([self._doing])  # it uses the caller's file
-        if self._doing:
-            self._doing.exception()  # it has been raised, or something else was before
-
-
 async def _pieces(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:
     """Yield the body as it arrives; errors of whoever takes the pieces are not touched."""
     with _errors(url):
@@ -209,6 +178,16 @@ def _errors(url: str) -> Iterator[None]:
     except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
         reason = "no answer in time" if isinstance(error, asyncio.TimeoutError) else "the connection failed or broke"
         raise downloading.failed(url, reason) from error
+
+
+async def _in_thread(pool: Executor | None, function: Callable[[], Result]) -> Result:
+    """Return what the function returns. It uses the caller's file, so its end is waited for whatever happens."""
+    doing = asyncio.get_running_loop().run_in_executor(pool, function)
+    try:
+        return await asyncio.shield(doing)
+    finally:
+        if not doing.done():
+            await asyncio.wait([doing])
 
 
 def _as_it_is(downloaded: Downloaded) -> Downloaded:

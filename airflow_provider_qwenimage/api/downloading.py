@@ -45,7 +45,7 @@ class Target:
 
     def __init__(self, file: BinaryIO, url: str, max_bytes: int) -> None:
         self._file, self._url, self._max_bytes = file, url, max_bytes
-        self._length = 0
+        self.length = 0
         self._is_empty = False
         self._digest = hashlib.sha256()
 
@@ -54,8 +54,8 @@ class Target:
 
         :raises ImageTooLongError: it is longer than ``max_bytes``.
         """
-        self._length += len(piece)
-        if self._length > self._max_bytes:
+        self.length += len(piece)
+        if self.length > self._max_bytes:
             raise ImageTooLongError(f"The image at {shown(self._url)} is longer than {self._max_bytes:,} bytes.")
 
     def write(self, pieces: Iterable[bytes]) -> None:
@@ -64,9 +64,9 @@ class Target:
             self._file.seek(0)
             self._file.truncate()
             self._is_empty = True
-        data = b"".join(pieces)
-        self._digest.update(data)
-        self._file.write(data)
+        for piece in pieces:
+            self._digest.update(piece)
+            self._file.write(piece)
 
     def finish(self, pieces: Iterable[bytes] = ()) -> Downloaded:
         """Write the last pieces and check the whole.
@@ -75,7 +75,7 @@ class Target:
         """
         self.write(pieces)
         self._file.flush()
-        return Downloaded(inspect(self._file), self._length, self._digest.hexdigest())
+        return Downloaded(inspect(self._file), self.length, self._digest.hexdigest())
 
 
 class Hops:
