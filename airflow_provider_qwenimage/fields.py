@@ -6,6 +6,7 @@ Jinja renders to text, so that ``"{{ params.n }}"`` arrives as ``"2"`` and a lis
 from __future__ import annotations
 
 import ast
+from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -130,6 +131,18 @@ def check_output_path(value: Any, name: str = "output_path") -> str:
     if "://" not in path and not path.startswith("/"):
         raise_invalid(f"{name} must be an absolute path or a URL such as s3://bucket/folder, not {path!r}.")
     return path
+
+
+def in_seconds(name: str, value: Any) -> float:
+    """Return a time in seconds.
+
+    :param value: a number of seconds, or a timedelta.
+    :raises InvalidRequestError: it is none, or not above 0; found late, it would fail a task that has paid.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < inf:
+        raise_invalid(f"{name} must be a number of seconds above 0, not {value!r}.")
+    return number
 
 
 def raise_invalid(message: str) -> NoReturn:

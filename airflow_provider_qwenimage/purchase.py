@@ -78,7 +78,7 @@ class Purchase:
         except UnknownOutcomeError as error:
             raise for_airflow(error, AirflowException if self._resubmit else None) from error.__cause__
         except QwenImageError as error:
-            self._store.forget()  # nothing was bought: the next try is free to submit
+            self._forget()
             raise for_airflow(error) from error.__cause__
         record = replace(
             record,
@@ -99,6 +99,13 @@ class Purchase:
             shown = printable(str(record.generation_id))
             self._log.exception("Generation %s is bought, but could not be noted for a retry", shown)
 
+    def _forget(self) -> None:
+        """Nothing was bought: the next try is free to submit."""
+        try:
+            self._store.forget()
+        except Exception:  # what the service said must not be lost over it
+            self._log.exception("Nothing was bought, but that could not be noted: a retry will not know, and say so")
+
     def _judge_cut_off(self) -> None:
         if self._resubmit:
             self._log.warning("An earlier try was cut off while it submitted: submitting again, as was asked for")
@@ -109,7 +116,7 @@ class Purchase:
     def _is_still_good(self, record: Record, generation_id: str) -> bool:
         """Ask the service: a failed generation is over, and so is one that it does not know any more."""
         from airflow_provider_qwenimage.api.models import GenerationStatus
-        from airflow_provider_qwenimage.api.waiting import may_be_unknown
+        from airflow_provider_qwenimage.api.waiting import about, may_be_unknown
 
         shown = printable(generation_id)
         try:
@@ -122,7 +129,9 @@ class Purchase:
             if may_be_unknown(record.submitted_at or 0.0, time.time(), record.estimated_time):
                 return True
             why = "is not known to the service any more"
-        except (AuthenticationError, InvalidSettingsError):
+        except AuthenticationError as error:
+            raise about(error, generation_id) from error.__cause__
+        except InvalidSettingsError:
             raise
         except QwenImageError as error:  # it is bought, and the wait bears with a service in trouble
             self._log.warning("Generation %s could not be asked for, going on: %s", shown, error.message)

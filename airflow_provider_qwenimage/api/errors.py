@@ -50,8 +50,8 @@ class QwenImageError(Exception):
     :param generation_id: the generation that this is about, if it is about one.
     """
 
-    money: ClassVar[str] = ""
-    advice: ClassVar[str] = ""
+    money: str = ""  # of the class; an error that knows more says it itself
+    advice: str = ""
     retry_safe: ClassVar[bool] = False
 
     def __init__(

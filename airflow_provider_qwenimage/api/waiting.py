@@ -19,6 +19,7 @@ from airflow_provider_qwenimage.api.errors import (
 )
 from airflow_provider_qwenimage.api.experience import Experience
 from airflow_provider_qwenimage.api.models import Generation, GenerationStatus
+from airflow_provider_qwenimage.api.text import printable
 
 SHORTEST_INTERVAL = 0.5
 LONGEST_INTERVAL = 30.0  # once the estimate is over
@@ -123,7 +124,7 @@ class Waiting:
         if isinstance(found, Generation) and found.status is GenerationStatus.FAILED:
             return GiveUp(failed(found.generation_id))
         if isinstance(found, FINAL) and not self._is_too_new(now, found):
-            return GiveUp(_about(found, self.plan.generation_id))
+            return GiveUp(about(found, self.plan.generation_id))
         if now >= self.plan.deadline:
             return GiveUp(self._timed_out(now, found))
         return KeepWaiting(min(now + self._pause(now, found), self.plan.deadline), self._last_problem)
@@ -188,6 +189,13 @@ def timed_out(generation_id: str, waited: float, what: str) -> GenerationTimeout
     )
 
 
-def _about(error: QwenImageError, generation_id: str) -> QwenImageError:
+def about(error: QwenImageError, generation_id: str) -> QwenImageError:
+    """Say in an error that a wait ended in which generation it is about, and that this one is paid for."""
     error.generation_id = error.generation_id or generation_id
+    if isinstance(error, AuthenticationError):
+        error.money = f"Generation {printable(generation_id)} is bought already, and goes on at the service."
+        error.advice = (
+            "Check the API key in the Airflow connection. Waiting for this generation again costs "
+            "nothing (a QwenImageTaskSensor does); a Clear of the task that submitted it buys another one."
+        )
     return error

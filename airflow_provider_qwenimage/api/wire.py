@@ -182,8 +182,6 @@ def _without_envelope(call: Call[Any], reply: Reply, now: datetime | None) -> Qw
         return OverloadedError(f"The service did not take the {call.name}.", **facts)
     if status in (401, 403) and not html:
         return AuthenticationError(f"The service refused the {call.name}.", **facts)
-    if status == 404 and not html and call.name == "get":
-        return NotFoundError(f"The service does not know generation {_asked_id(call)}.", **facts)
     if status >= 500:
         return ServiceError(f"The service failed to answer the {call.name}.", **facts)
     if len(reply.body) > MAX_REPLY_BYTES:
@@ -230,10 +228,6 @@ _PUBLISHED_REFUSALS: Mapping[str, type[QwenImageError]] = {
     "invalid image": InvalidImageError,
 }
 _NOT_FOUND_HINTS = ("not found", "not exist", "no such", "unknown task", "invalid task", "expired")
-
-
-def _asked_id(call: Call[Any]) -> str:
-    return str((call.body or {}).get("task_id"))
 
 
 def _is_html(body: bytes) -> bool:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qwenimage import metrics
 from airflow_provider_qwenimage._compat import conf, object_storage_path
+from airflow_provider_qwenimage.api.errors import InvalidRequestError
 from airflow_provider_qwenimage.api.rules import DEFAULT_MODEL_ID, is_http_url
 from airflow_provider_qwenimage.exceptions import airflow_errors
 from airflow_provider_qwenimage.fields import (
     build_request,
     check_output_path,
+    in_seconds,
     is_literal,
     none_if_empty,
     raise_invalid,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 INPUT_IMAGE = ("image", "image_urls")
 MISSING_IMAGES = ("fail", "keep")
+SIGNED = {"image_urls"}  # URLs may be signed, and events are logged
 STAND_IN = "https://example.invalid/uploaded-later"  # lets the rules see that there will be an image
 
 
@@ -68,7 +71,8 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
     :param max_upload_bytes: longest input image that is accepted.
     :param deferrable: wait in the triggerer, without a worker slot.
     :param timeout: seconds, or a timedelta, from submission until waiting ends.
-    :param poll_interval: fixed seconds between polls; None for intervals that follow the service's estimate.
+    :param poll_interval: fixed seconds, or a timedelta, between polls; None for intervals that follow the service's
+        estimate.
     :raises GenerationFailedError: the service gave up on the generation.
     :raises GenerationTimeoutError: the time is over.
     :raises MissingImagesError: there are fewer images than asked for.
@@ -99,7 +103,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         max_upload_bytes: int = MAX_UPLOAD_BYTES,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         timeout: float | timedelta = DEFAULT_TIMEOUT,
-        poll_interval: float | None = None,
+        poll_interval: float | timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -122,16 +126,14 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         self.embed_metadata = embed_metadata
         self.max_upload_bytes = max_upload_bytes
         self.deferrable = deferrable
-        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        self.poll_interval = poll_interval
+        self.timeout = in_seconds("timeout", timeout)
+        self.poll_interval = None if poll_interval is None else in_seconds("poll_interval", poll_interval)
         self._check_arguments()
 
     def execute(self, context: Context) -> Any:
         """Submit, wait, save; see the class."""
         request, image = self._checked_request()
-        asked = request.model_dump(
-            exclude={"image_urls"}
-        )  # the event holds this and is logged: no URL, it may be signed
+        asked = request.model_dump(exclude=SIGNED)
         record = self._bought(context, request, image)
         self.push(context, generation_id=record.generation_id, estimated_time=record.estimated_time)
         given = {name: getattr(self, name) for name in INPUT_IMAGE}
@@ -156,7 +158,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
 
         ti = context["ti"]
         mine: dict[str, Any] = {"task_ids": self.task_id, "map_indexes": ti.map_index}
-        asked = ti.xcom_pull(key="submission", **mine) or {}
+        asked = ti.xcom_pull(key="submission", **mine) or self._asked()
         found = store_for(context, none_if_empty(self.output_path)).load()
         if found and found.marker == marker_of(context) and found.generation_id:
             generation_id, submitted_at = found.generation_id, found.submitted_at
@@ -187,6 +189,13 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
             check_output_path(self.output_path)
             check_file_name(self.file_name, request.num_outputs)
         return request, None if is_http_url(image) else image
+
+    def _asked(self) -> dict[str, Any]:
+        """Return what is asked for by the arguments as they are now, if they say: a task may push no XComs."""
+        try:
+            return self._checked_request()[0].model_dump(exclude=SIGNED)
+        except InvalidRequestError:  # the prompt came from a function
+            return {}
 
     def _bought(self, context: Context, request: GenerationRequest, image: str | None) -> Record:
         """Return the generation of an earlier try, or upload the input image and buy one."""

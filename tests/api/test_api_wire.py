@@ -336,7 +336,7 @@ WITHOUT_ENVELOPE = {
     400: (UnknownOutcomeError, UnexpectedReplyError, UnexpectedReplyError),
     401: (AuthenticationError, AuthenticationError, AuthenticationError),
     403: (AuthenticationError, AuthenticationError, AuthenticationError),
-    404: (UnknownOutcomeError, NotFoundError, UnexpectedReplyError),
+    404: (UnknownOutcomeError, UnexpectedReplyError, UnexpectedReplyError),  # a gateway's; on it nothing is bought anew
     405: (UnknownOutcomeError, UnexpectedReplyError, UnexpectedReplyError),
     429: (OverloadedError, OverloadedError, OverloadedError),
     500: (UnknownOutcomeError, ServiceError, ServiceError),

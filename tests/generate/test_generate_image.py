@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,8 @@ def test_storage_that_takes_nothing_fails_before_buying(bench: Bench, service: E
         ({"image": "/a.png", "image_urls": "http://127.0.0.1/a.png"}, "image and image_urls"),
         ({"image": "/a.png", "image_urls": ["http://127.0.0.1/a.png"]}, "image and image_urls"),
         ({"on_missing_images": "maybe"}, "on_missing_images"),
+        *[({"timeout": value}, "timeout must be") for value in (None, "900", 0, -1, float("inf"), True)],
+        *[({"poll_interval": value}, "poll_interval must be") for value in ("5", 0, -1, float("nan"))],
         ({"output_path": "images"}, "absolute"),
         ({"output_path": "/tmp", "file_name": "../{index}.{ext}"}, "file name"),
         ({"output_path": "/tmp", "file_name": "{seed}.{ext}"}, "Placeholders are"),
@@ -184,6 +187,14 @@ def test_contradictions_fail_when_the_dag_is_parsed(arguments: dict[str, Any], s
     """What can never be right fails in the constructor and names the argument."""
     with pytest.raises(errors.InvalidRequestError, match=says):
         QwenImageGenerateOperator(task_id="gen", prompt="a kite", **arguments)
+
+
+def test_times_are_numbers_or_timedeltas():
+    """Both are what DAG authors write."""
+    minute = timedelta(minutes=1)
+    for value in (60, 60.0, minute):
+        made = QwenImageGenerateOperator(task_id="gen", prompt="a kite", timeout=value, poll_interval=value)
+        assert (made.timeout, made.poll_interval) == (60, 60)
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,39 @@ def test_a_service_in_trouble_does_not_make_a_retry_forget(
 
 
 @MODES
+def test_a_404_of_a_gateway_is_no_word_of_the_service(
+    bench: Bench, service: Emulator, output_path: str, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """A load balancer that has lost its backends says 404 about everything: nothing is bought again for that."""
+    monkeypatch.setattr("airflow_provider_qwenimage.api.waiting.NOT_FOUND_GRACE", 0.0)
+    service.plan("image", "http_error", status=500, times=4)
+    tries = generating(bench, output_path=output_path, deferrable=deferrable)
+    assert tries.next() == "up_for_retry"
+    service.plan("get", "http_error", status=404, body="text", message="default backend - 404", times=3)
+    assert tries.next() == "success"
+    assert bought(service) == 1
+
+
+@MODES
+def test_a_key_that_is_refused_in_a_wait_says_what_is_bought(
+    bench: Bench, service: Emulator, output_path: str, deferrable: bool
+):
+    """Whoever reads that nothing was spent clears the task, and pays twice."""
+    service.plan("get", "refuse", message="Invalid API KEY", **ALWAYS)
+    tries = generating(bench, output_path=output_path, deferrable=deferrable)
+    for _ in range(2):  # a next try asks for the same generation
+        assert tries.next() == "failed"
+        assert isinstance(tries.error, errors.AuthenticationError)
+        (generation_id,) = service.state._generations._by_id
+        assert f"Generation {generation_id} is bought already" in str(tries.error)
+        assert "no credits were spent" not in str(tries.error)
+        tries.clear_keeping_tries()
+    service.clear_faults()
+    assert tries.next() == "success"
+    assert bought(service) == 1
+
+
+@MODES
 def test_images_that_are_gone_are_not_bought_again(bench: Bench, service: Emulator, output_path: str, deferrable: bool):
     """Where the service still knows the generation but its images are gone, only a Clear buys, as the error says."""
     service.plan("image", "http_error", status=403, **ALWAYS)
@@ -347,6 +380,21 @@ def test_a_refused_submission_leaves_no_intent(
     assert tries.next() == "success"
     assert bought(service) == 1
     assert len(saved(tries)) == 1
+
+
+def test_a_store_that_can_not_forget_does_not_hide_what_the_service_said(
+    bench: Bench, service: Emulator, output_path: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The task fails for the refusal. The next try finds an intent that it can't judge, and does not buy."""
+    spoil_the_store(monkeypatch, good_saves=9)
+    monkeypatch.setattr(Unhappy, "forget", lambda self: 1 / 0)
+    service.plan("create", "http_error", status=503, times=4)
+    tries = generating(bench, output_path=output_path)
+    assert tries.next() == "up_for_retry"
+    assert isinstance(tries.error, errors.OverloadedError)
+    assert tries.next() == "failed"
+    assert isinstance(tries.error, errors.UnknownOutcomeError)
+    assert bought(service) == 0
 
 
 def test_a_submission_that_was_never_sent_leaves_no_intent(

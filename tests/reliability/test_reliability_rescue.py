@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from airflow_runs import bought, gets
 from dags_made_here import Bench
-from reliability_tries import Tries, generating, without_the_store_of_airflow
+from reliability_tries import HAS_STORE, Tries, generating, without_the_store_of_airflow
 
 from airflow_provider_qwenimage._compat import AirflowSensorTimeout
 from airflow_provider_qwenimage.api import errors
@@ -116,6 +116,18 @@ def test_a_rescue_saves_with_the_facts_of_the_request(bench: Bench, start: Any, 
     (record,) = tries.xcom("images")
     assert (record["prompt"], record["path"]) == ("a kite", tries.xcom()[0])
     assert record["bytes"] > 0
+
+
+@pytest.mark.skipif(not HAS_STORE, reason="without XComs and without a store there is nothing to rescue")
+def test_a_rescue_without_xcoms_knows_what_was_asked_for(bench: Bench, start: Any, tmp_path: Any):
+    """Fewer images than asked for are a failure there too."""
+    emulator = start(duration=3600)
+    emulator.plan("create", "missing_urls", urls="fewer")
+    tries = generating(bench, deferrable=True, output_path=str(tmp_path), num_outputs=2, do_xcom_push=False)
+    assert tries.next(triggerer=False) == "deferred"
+    emulator.state.finish(the_id(emulator), "completed")
+    assert tries.lose_the_trigger("crash") == "failed"
+    assert isinstance(tries.error, errors.MissingImagesError)
 
 
 @WHY
