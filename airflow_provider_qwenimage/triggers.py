@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_qwenimage.api.text import printable
+from airflow_provider_qwenimage.late_imports import load
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class QwenImageTaskTrigger(BaseTrigger):
         return self._outcome(found)
 
     async def _poll(self) -> Answer:
+        await load()
         from airflow_provider_qwenimage.api.waiting import Plan
         from airflow_provider_qwenimage.async_wait import Poller
         from airflow_provider_qwenimage.clients import Asker

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_qwenimage.api.text import printable
+from airflow_provider_qwenimage.late_imports import load
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class QwenImageBatchTrigger(BaseTrigger):
         self.log.warning("Stopped waiting. %s", goes_on(len(self.generations)))
 
     async def _wait(self) -> list[bool]:
+        await load()
         from airflow_provider_qwenimage.async_wait import Poller
         from airflow_provider_qwenimage.clients import Asker
         from airflow_provider_qwenimage.sessions import shared_session

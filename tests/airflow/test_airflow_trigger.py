@@ -6,6 +6,8 @@ import asyncio
 import gc
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -347,3 +349,33 @@ def _record_sessions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(sessions.aiohttp, "ClientSession", make)
     return made
+
+
+FIRST_WAIT = """
+import asyncio, sys, threading, time
+from airflow_provider_qwenimage.batch.trigger import QwenImageBatchTrigger
+from airflow_provider_qwenimage.triggers import QwenImageTaskTrigger
+
+class Watch:
+    threads = {}
+    def find_spec(self, name, path=None, target=None):
+        self.threads.setdefault(name, threading.current_thread() is threading.main_thread())
+
+sys.meta_path.insert(0, Watch())
+heavy = ("aiohttp", "airflow_provider_qwenimage.api.async_client", "airflow_provider_qwenimage.api.models")
+assert not set(heavy) & set(sys.modules), "loaded before the first wait"
+
+async def both():
+    now = time.time()
+    waits = QwenImageTaskTrigger("g", now, now), QwenImageBatchTrigger([["g", now, now, None]])
+    await asyncio.gather(*(anext(wait.run()) for wait in waits))
+
+asyncio.run(both())
+print([name for name in heavy if Watch.threads[name]])
+"""
+
+
+def test_the_first_wait_loads_its_modules_in_a_thread(service: Emulator):
+    """Loading them takes most of a second, for which all triggers of a triggerer would stand still."""
+    done = subprocess.run([sys.executable, "-c", FIRST_WAIT], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr
