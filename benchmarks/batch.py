@@ -1,6 +1,9 @@
 """A thousand images in one task: ``python -m benchmarks.batch``.
 
-The batch operator against a bare asyncio script that makes the same calls, and keeps no ledger and checks nothing.
+The batch operator against a bare asyncio script that makes the same calls, and keeps no ledger and checks nothing; and
+against the same script with what can't be left out if an image is to be paid for once and saved whole: a fresh
+connection for each purchase, a durable line before and after it, SHA-256, and an image that is on the disk before it
+gets its name.
 """
 
 from __future__ import annotations
@@ -8,8 +11,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import tempfile
 from collections.abc import Callable
+from hashlib import sha256
 from inspect import unwrap
 from pathlib import Path
 from statistics import median
@@ -20,34 +25,80 @@ from benchmarks.common import KEY, Meter, contend, counts, lean_server, table
 
 SECONDS = 2.0  # of a generation
 IMAGE_BYTES = 300_000
+HEADERS = {"Api-Key": KEY, "Content-Type": "application/json"}
+OPTIONS = {"prompt_optimization": True, "num_outputs": 1, "aspect_ratio": "16:9"}
+
+
+class Bare:
+    """Makes the calls, and keeps what comes."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+
+    async def ask(self, session: Any, path: str, body: dict[str, Any]) -> Any:
+        async with session.post(f"{self.url}/api/task/{path}", data=json.dumps(body), headers=HEADERS) as answer:
+            return json.loads(await answer.read())["data"]
+
+    async def buy(self, session: Any, request: dict[str, Any]) -> Any:
+        return await self.ask(session, "create", request)
+
+    def keep(self, path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+
+    async def one(self, session: Any, number: int, gate: asyncio.Semaphore) -> None:
+        async with gate:
+            request = {"prompt": f"picture {number}", "model_id": "0-24", "options": OPTIONS}
+            made = await self.buy(session, request)
+            await asyncio.sleep(made["estimated_time"])
+            while (found := await self.ask(session, "get", {"task_id": made["task_id"]}))["status"] != 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.5)
+            async with session.get(found["result_urls"][0]) as answer:
+                self.keep(self.folder / f"{made['task_id']}.jpeg", await answer.read())
+
+    async def all_of_them(self, count: int, active: int) -> None:
+        import aiohttp
+
+        gate = asyncio.Semaphore(active)
+        async with aiohttp.ClientSession() as session:
+            await asyncio.gather(*(self.one(session, number, gate) for number in range(count)))
+
+
+class Careful(Bare):
+    """The same with what it takes to pay once, and to save whole images."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        super().__init__(url, folder)
+        self.ledger = (folder / "ledger").open("ab")
+
+    async def buy(self, session: Any, request: dict[str, Any]) -> Any:
+        import aiohttp
+
+        durably(self.ledger, json.dumps(request).encode())
+        async with aiohttp.ClientSession() as fresh:
+            made = await self.ask(fresh, "create", request)
+        durably(self.ledger, json.dumps(made).encode())
+        return made
+
+    def keep(self, path: Path, content: bytes) -> None:
+        sha256(content).hexdigest()
+        beside = path.with_suffix(".part")
+        with beside.open("wb") as file:
+            durably(file, content)
+        beside.rename(path)
+
+
+def durably(file: Any, content: bytes) -> None:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def bare(url: str, folder: Path, count: int, active: int) -> None:
-    import aiohttp
+    asyncio.run(Bare(url, folder).all_of_them(count, active))
 
-    headers = {"Api-Key": KEY, "Content-Type": "application/json"}
-    options = {"prompt_optimization": True, "num_outputs": 1, "aspect_ratio": "16:9"}
 
-    async def ask(session: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> Any:
-        async with session.post(f"{url}/api/task/{path}", data=json.dumps(body), headers=headers) as answer:
-            return json.loads(await answer.read())["data"]
-
-    async def one(session: aiohttp.ClientSession, number: int, gate: asyncio.Semaphore) -> None:
-        async with gate:
-            request = {"prompt": f"picture {number}", "model_id": "0-24", "options": options}
-            made = await ask(session, "create", request)
-            await asyncio.sleep(made["estimated_time"])
-            while (found := await ask(session, "get", {"task_id": made["task_id"]}))["status"] != 2:  # noqa: ASYNC110
-                await asyncio.sleep(0.5)
-            async with session.get(found["result_urls"][0]) as answer:
-                (folder / f"{made['task_id']}.jpeg").write_bytes(await answer.read())
-
-    async def all_of_them() -> None:
-        gate = asyncio.Semaphore(active)
-        async with aiohttp.ClientSession() as session:
-            await asyncio.gather(*(one(session, number, gate) for number in range(count)))
-
-    asyncio.run(all_of_them())
+def careful(url: str, folder: Path, count: int, active: int) -> None:
+    asyncio.run(Careful(url, folder).all_of_them(count, active))
 
 
 def operator(url: str, folder: Path, count: int, active: int) -> None:
@@ -68,6 +119,7 @@ def operator(url: str, folder: Path, count: int, active: int) -> None:
 
 CONTENDERS: dict[str, tuple[str, Callable[[str, Path, int, int], None]]] = {
     "bare": ("bare asyncio script", bare),
+    "careful": ("the same, bought and saved with care", careful),
     "operator": ("`QwenImageBatchGenerateOperator`", operator),
 }
 
