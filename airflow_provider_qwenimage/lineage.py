@@ -38,6 +38,6 @@ class GenerationLineage:
 
         if not self.finished_generation:
             return OperatorLineage()
-        source = self.hook.get_settings().base_url
+        source = self.hook.get_settings().shown_url
         facet = external_query_run.ExternalQueryRunFacet(externalQueryId=self.finished_generation, source=source)
         return OperatorLineage(run_facets={"externalQuery": facet})

@@ -54,6 +54,11 @@ class Settings:
         """The service's host, for messages."""
         return urlsplit(self.base_url).netloc.rpartition("@")[2]
 
+    @property
+    def shown_url(self) -> str:
+        """The service's address without a login that it may hold."""
+        return urlsplit(self.base_url)._replace(netloc=self.host).geturl()
+
 
 def is_https(url: str) -> bool:
     """Tell whether calls to ``url`` are encrypted."""

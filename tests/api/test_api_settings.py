@@ -44,6 +44,8 @@ def test_addresses(base_url: str, url: str, host: str) -> None:
     settings = Settings(KEY, base_url)
     assert settings.url("/x") == url
     assert settings.host == host
+    assert host in settings.shown_url
+    assert "@" not in settings.shown_url
 
 
 @pytest.mark.parametrize(
