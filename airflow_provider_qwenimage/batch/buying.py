@@ -53,8 +53,12 @@ class Buyer:
     log: Any
     in_flight: set[asyncio.Task[Word | Verdict | None]] = field(default_factory=set)
 
-    async def buy(self, entry: Entry) -> Word | Verdict:
-        """Buy, or say why not. What was bought is in the ledger when this returns."""
+    async def buy(self, entry: Entry, *, instead_of: Word | None = None) -> Word | Verdict:
+        """Buy, or say why not. What was bought is in the ledger when this returns.
+
+        :param instead_of: what was bought before and is not known to the service now. It stays in the ledger for as
+            long as nothing new is bought: it may be known again, if it was the connection that was wrong.
+        """
         try:
             request = await self._request(entry)
         except Exception as error:
@@ -65,7 +69,7 @@ class Buyer:
             except GateClosedError as closed:
                 return Verdict.of("not_submitted", closed.why)
             # Shielded: where the task is stopped, a submission in flight may still get its answer.
-            attempt = asyncio.create_task(self._attempt(entry, request))
+            attempt = asyncio.create_task(self._attempt(entry, request, instead_of))
             self.in_flight.add(attempt)
             attempt.add_done_callback(self._landed)
             found = await asyncio.shield(attempt)
@@ -90,7 +94,9 @@ class Buyer:
             fields["image_urls"] = [await self.upload(item.image)]
         return GenerationRequest(**fields)
 
-    async def _attempt(self, entry: Entry, request: GenerationRequest) -> Word | Verdict | None:
+    async def _attempt(
+        self, entry: Entry, request: GenerationRequest, instead_of: Word | None
+    ) -> Word | Verdict | None:
         """Submit once; None if it was refused and may be submitted again."""
         before = self.ledger.purchases_of(entry.item.key)
         try:
@@ -103,17 +109,17 @@ class Buyer:
         try:
             await self.ledger.check_owner()  # writing may have taken so long that another try has read without it
         except Exception as error:
-            await self._note(self._word(entry, FREE, before))
+            await self._note(instead_of or self._word(entry, FREE, before))
             self.gate.close(error)
             return Verdict.of("not_submitted", error)
         try:
             submission = await self.client.create_task(self.session, request)
         except QwenImageError as error:
-            return await self._refused(entry, before, error)
+            return await self._refused(entry, before, error, instead_of)
         except Exception as error:
             lost = UnknownOutcomeError(f"The create broke off: {type(error).__name__}.")
             self.log.exception("Submitting item %s broke off", printable(entry.item.key))
-            return await self._refused(entry, before, lost)
+            return await self._refused(entry, before, lost, instead_of)
         self.gate.accepted()
         return await self._bought(entry, before, submission)
 
@@ -130,14 +136,17 @@ class Buyer:
         await self._note(word)
         return word
 
-    async def _refused(self, entry: Entry, purchases: int, error: QwenImageError) -> Verdict | None:
+    async def _refused(
+        self, entry: Entry, purchases: int, error: QwenImageError, instead_of: Word | None
+    ) -> Verdict | None:
         name, words = type(error).__name__, in_words(error)
+        nothing_new = instead_of or self._word(entry, FREE, purchases)
         if isinstance(error, TransientError):
-            await self._note(self._word(entry, FREE, purchases))
+            await self._note(nothing_new)
             self.gate.refused(error)
             return None
         if isinstance(error, STOP_ALL):
-            await self._note(self._word(entry, FREE, purchases))
+            await self._note(nothing_new)
             self.gate.close(error)
             return Verdict.of("not_submitted", error)
         if isinstance(error, UnknownOutcomeError):
@@ -146,7 +155,7 @@ class Buyer:
             return Verdict.of("unknown", error, final=not self.resubmit)
         await self._note(self._word(entry, REJECTED, purchases, reason=name, error=words, final=True))
         if isinstance(error, RejectedError):
-            self.gate.accepted()
+            self.gate.rejected(error)
         return Verdict.of("rejected", error, final=True)
 
     async def _note(self, word: Word) -> None:

@@ -10,6 +10,14 @@ from collections.abc import Callable
 SUBMITS_AT_ONCE = 8  # in flight: what a crash can leave unknown
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 UNKNOWN_IN_A_ROW = 10
+REJECTED_IN_A_ROW = 20  # with the same words: the service says no to everything
+
+
+class RejectedInARowError(Exception):
+    """The service says the same no to everything: it is not about the requests, so a retry may well help."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"The service refused {REJECTED_IN_A_ROW} submissions in a row with the same words: {error}")
 
 
 class GateClosedError(Exception):
@@ -24,7 +32,7 @@ class Gate:
     """Lets submissions through, as many at a time as the service bears: half as many after a refusal, one more after
     each that was accepted.
 
-    :param patience: seconds without an accepted submission after which refusals close the gate for good.
+    :param patience: seconds of nothing but refusals after which the gate is closed for good.
     :param clock: tells monotonic seconds.
     """
 
@@ -37,8 +45,9 @@ class Gate:
         self._inside = 0
         self._pause = 0.0
         self._opens_at = 0.0
-        self._last_accepted: float | None = None
+        self._refused_since: float | None = None  # the first one since something was accepted
         self._unknown = 0
+        self._rejected, self._rejection = 0, ""
         self.closed_by: Exception | None = None
 
     async def enter(self) -> None:
@@ -55,8 +64,6 @@ class Gate:
                     break
                 await self._change(pause if pause > 0 else None)
             self._inside += 1
-            if self._last_accepted is None:
-                self._last_accepted = self._clock()
 
     def leave(self) -> None:
         """Make room for the next one."""
@@ -64,15 +71,25 @@ class Gate:
         self._changed.set()
 
     def accepted(self) -> None:
-        """Note that the service took a submission, or understood it and said no."""
-        self._last_accepted = self._clock()
-        self._pause, self._unknown = 0.0, 0
-        self._limit = min(self._limit + 1, SUBMITS_AT_ONCE)
+        """Note that the service took a submission."""
+        self._rejected = 0
+        self._understood()
+
+    def rejected(self, error: Exception) -> None:
+        """Note that the service understood a submission and said no: a request that breaks a rule stops no other, but
+        the same words to many in a row are about all of them."""
+        self._rejected = self._rejected + 1 if str(error) == self._rejection else 1
+        self._rejection = str(error)
+        self._understood()
+        if self._rejected >= REJECTED_IN_A_ROW:
+            self.close(RejectedInARowError(error))
 
     def refused(self, error: Exception) -> None:
         """Hold all submissions for as long as the service asks, or for a while that grows."""
         now = self._clock()
-        if self._last_accepted is not None and now - self._last_accepted >= self._patience:
+        if self._refused_since is None:
+            self._refused_since = now
+        if now - self._refused_since >= self._patience:
             self.close(error)
         if now >= self._opens_at:  # of those that were in flight together, the first one sets the pause
             self._limit = max(1.0, self._limit / 2)
@@ -91,6 +108,11 @@ class Gate:
         """Let nothing through any more."""
         self.closed_by = self.closed_by or why
         self._changed.set()
+
+    def _understood(self) -> None:
+        self._refused_since = None
+        self._pause, self._unknown = 0.0, 0
+        self._limit = min(self._limit + 1, SUBMITS_AT_ONCE)
 
     async def _change(self, seconds: float | None) -> None:
         self._changed.clear()

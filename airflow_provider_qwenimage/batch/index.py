@@ -21,7 +21,6 @@ from airflow_provider_qwenimage.batch.words import SUBMITTED, Word
 from airflow_provider_qwenimage.exceptions import FINAL
 
 BUY, WAIT = "buy", "wait"
-GOOD = ("saved",)
 PAGE = 200
 TOGETHER = 200  # changes that are written to the file together: one by one would double what they cost
 
@@ -38,6 +37,7 @@ CREATE TABLE words (
     key TEXT PRIMARY KEY, word TEXT, state TEXT, marker INTEGER, purchases INTEGER, at REAL
 );
 """
+_OF_RUN = "(? IS NULL OR marker = ?)"  # twice the same
 _ITEM = "position, key, name, request, image, fingerprint, todo"
 
 
@@ -185,21 +185,23 @@ class Index:
 
     def bought(self, marker: int | None) -> int:
         """Return how many generations were bought, in all tries of a run of the task; None means in all its runs."""
-        return self._number("SELECT COALESCE(SUM(purchases), 0) FROM words WHERE ?1 IS NULL OR marker = ?1", marker)
+        return self._number(f"SELECT COALESCE(SUM(purchases), 0) FROM words WHERE {_OF_RUN}", marker, marker)  # noqa: S608
 
     def in_flight(self, marker: int | None) -> list[Word]:
         """Return what was bought in a run of the task and has not ended; None means in all its runs."""
-        query = "SELECT word FROM words WHERE state = ? AND (?2 IS NULL OR marker = ?2)"
-        return [Word.read(line) for (line,) in self._db.execute(query, (SUBMITTED, marker))]
+        query = f"SELECT word FROM words WHERE state = ? AND {_OF_RUN}"  # noqa: S608
+        return [Word.read(line) for (line,) in self._db.execute(query, (SUBMITTED, marker, marker))]
 
     def waiting(self) -> Iterator[Word]:
         """Return what was bought for the items that are to be waited for."""
         query = "SELECT w.word FROM items i JOIN words w ON w.key = i.key WHERE i.todo = ? ORDER BY i.position"
         return (Word.read(line) for (line,) in self._db.execute(query, (WAIT,)))
 
-    def last_written(self) -> float:
-        """Return when the newest word was written, epoch seconds."""
-        return float(self._db.execute("SELECT COALESCE(MAX(at), 0) FROM words").fetchone()[0])
+    def forget_words(self) -> int:
+        """Drop what the ledger said until now; return about how many items it was."""
+        number = self._number("SELECT COUNT(*) FROM words WHERE key != ''")
+        self._change("DELETE FROM words", ())
+        return number
 
     # What has come of it
 
@@ -235,7 +237,7 @@ class Index:
 
         :param marker: of the run whose words count; None for all runs.
         """
-        for key, request, image, outcome, error, fingerprint, line in self._db.execute(_RESULTS, (marker,)):
+        for key, request, image, outcome, error, fingerprint, line in self._db.execute(_RESULTS, (marker, marker)):
             word = Word.read(line) if line else None
             word = word if word and word.fingerprint == fingerprint else None
             yield {
@@ -264,6 +266,6 @@ class Index:
 _WITH_LEADERS = "items i JOIN items o ON o.position = COALESCE(i.leader, i.position)"
 _RESULTS = f"""
 SELECT i.key, i.request, i.image, o.outcome, o.error, o.fingerprint, w.word
-FROM {_WITH_LEADERS} LEFT JOIN words w ON w.key = o.key AND (?1 IS NULL OR w.marker = ?1)
+FROM {_WITH_LEADERS} LEFT JOIN words w ON w.key = o.key AND {_OF_RUN}
 ORDER BY i.position
 """  # noqa: S608

@@ -45,21 +45,23 @@ class ItemMaker:
 
     :param defaults: fields for items that do not say; a ratio goes to items without an image only.
     :param conn_id: the connection that pays.
+    :param prefix: of the keys of items that have none of their own.
     """
 
-    def __init__(self, defaults: Mapping[str, Any], conn_id: str) -> None:
+    def __init__(self, defaults: Mapping[str, Any], conn_id: str, prefix: str = "") -> None:
         self._defaults = {name: value for name, value in defaults.items() if value is not None}
         self._conn_id = conn_id
+        self._prefix = prefix
 
     def make(self, content: Any, position: int) -> Item:
         """Return the item of one row.
 
         :param content: a prompt, or a mapping of request fields, ``image`` and ``key``.
-        :param position: its place among the items, from 0: the key of one that has none.
+        :param position: its place among the items, from 0: with the prefix, the key of one that has none.
         :raises InvalidRequestError: it breaks a rule.
         """
         given = _fields(content)
-        key = checked_key(given.pop("key", position))
+        key = checked_key(given.pop("key", f"{self._prefix}{position}"))
         image = the_one("image", given.pop("image", None))
         if image is not None:
             _check_image(image, given)

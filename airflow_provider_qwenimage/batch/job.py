@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import Any
@@ -46,6 +46,7 @@ class Job:
     :param settings: of the connection.
     :param public_only: whether images at private addresses are refused.
     :param delivery: where images go; the file system is looked up by now.
+    :param thread: runs the pipeline, once; to be stopped from outside.
     """
 
     index: Index
@@ -57,7 +58,7 @@ class Job:
     rules: Rules
     max_upload_bytes: int
     log: Any
-    thread: LoopThread[None] = field(default_factory=LoopThread)
+    thread: LoopThread[None]
 
     def plan(self) -> None:
         """Decide for each item what is left to do, by what the ledger says."""
@@ -119,7 +120,7 @@ class Job:
                 self.log,
             )
             poller = Poller(partial(ask, client, polls), self.settings.base_url, self._tell_of_poll)
-            progress = Progress(self.index, self.log)
+            progress = Progress(self.index, self.rules.good, self.log)
             pipeline = Pipeline(
                 self.index, self.ledger, buyer, poller, saver, self.limits, self.rules, progress, self.log
             )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from airflow_provider_qwenimage.saving.storage import filesystem_of, read_bytes,
 OWNER = "owner.json"
 LOOK_EVERY = 2.0  # seconds after which a writer makes sure that the ledger is still its own
 TAKEOVER = 3.0  # seconds that a new writer waits for one that may still be alive; longer than LOOK_EVERY
-RECENT = 60.0  # seconds since the last word after which an earlier writer is no longer thought to be submitting
+
+log = logging.getLogger(__name__)
 
 
 class LedgerLostError(AirflowException):
@@ -49,6 +51,16 @@ class Identity:
         """A name for the task instance that is fit for a file."""
         return sha256("\0".join(self.task).encode()).hexdigest()[:32]
 
+    @property
+    def is_first_try(self) -> bool:
+        """Whether Airflow starts the task instance for the first time."""
+        return self.try_number in (0, 1)
+
+    @property
+    def map_index(self) -> str | None:
+        """Which one of several mapped tasks it is; None if it is not mapped."""
+        return None if self.task[-1] in ("-1", "None") else self.task[-1]
+
 
 class Ledger:
     """The ledger of one task instance. ``take_over`` it before anything else, ``close`` it at the end.
@@ -65,11 +77,12 @@ class Ledger:
         self._index = index
         self.marker: int | None = None if keep_on_clear else identity.marker
         self.writer = f"{identity.try_number}-{uuid4().hex[:12]}"
-        self._segments = segments_in(self._folder, self._filesystem, self.writer)
+        self._segments = segments_in(self._folder, self._filesystem, self.writer, self._is_owner)
         self._queue: list[tuple[str, asyncio.Future[None]]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._looked_at = 0.0
         self._looking: asyncio.Lock | None = None  # made in the loop
+        self._life: str | None = None
         self.started = Word("", STARTED)
 
     def take_over(self, sleep: Callable[[float], None] = time.sleep, *, resumed: bool = False) -> None:
@@ -82,9 +95,11 @@ class Ledger:
         self._write_owner(closed=False)
         self._looked_at = time.monotonic()
         self._read()
-        if before and not before.get("closed") and abs(time.time() - self._index.last_written()) < RECENT:
+        if before is not None and not before.get("closed"):
             sleep(TAKEOVER)  # it notices before its next submission, and what it has sent by then is written down
             self._read()
+        if self._identity.is_first_try and not resumed and self.marker is not None:
+            self._begin_life()
         self._note_start(resumed)
 
     def counts(self, word: Word | None, fingerprint: str) -> bool:
@@ -102,9 +117,14 @@ class Ledger:
         """Tell whether a word was written by this try of the task, before a deferral perhaps."""
         return word.by.partition("-")[0] == str(self._identity.try_number)
 
+    def was_cleared_since(self, word: Word) -> bool:
+        """Tell whether a user has cleared the task after a word was written."""
+        return word.marker != self._identity.marker
+
     def word(self, key: str, state: str, **facts: Any) -> Word:
         """Return a new word, to be appended."""
-        return Word(key, state, marker=self._identity.marker, at=time.time(), by=self.writer, **facts)
+        marker, now = self._identity.marker, time.time()
+        return Word(key, state, marker=marker, at=now, by=self.writer, life=self._life, **facts)
 
     async def append(self, word: Word) -> None:
         """Write a word down; it is durable when this returns."""
@@ -137,8 +157,7 @@ class Ledger:
     def close(self) -> None:
         """Leave word that this writer is done, so that the next one need not wait."""
         self._segments.close()
-        owner = self._owner()
-        if owner and owner.get("writer") == self.writer:
+        if self._is_owner():
             self._write_owner(closed=True)
 
     async def settle(self) -> None:
@@ -159,15 +178,38 @@ class Ledger:
                 _answer(lines, None)
 
     def _read(self) -> None:
+        lives: set[str | None] = {None}
         with self._index.transaction():
+            self._index.forget_words()
+            self._life = None
             try:
                 for line in self._segments.lines():
-                    self._index.put(Word.read(line), line.decode())
+                    word = Word.read(line)
+                    if word.life not in lives:
+                        lives.add(word.life)
+                        self._life = word.life
+                        self._index.forget_words()
+                    if word.life == self._life:  # else it came late, from a worker of an earlier life
+                        self._index.put(word, line.decode())
             except ValueError as error:
                 raise ValueError(
                     f"The ledger {self._folder} is damaged: {error}. It may tell of a generation that was paid for: "
                     "remove the folder to submit everything anew."
                 ) from None
+
+    def _begin_life(self) -> None:
+        """Let nothing count that stands here before a first try: it is about an earlier run of the same id. Airflow
+        counts a try whenever it starts a task, but for the end of a deferral."""
+        number = self._index.forget_words()
+        if number == 0 and self._life is None:
+            return
+        self._life = self.writer
+        log.info(
+            "The ledger %s tells of %d items of an earlier run with the same id. They do not count for this one, which "
+            "has just begun; resume_on_clear=True would go on with them.",
+            self._folder,
+            number,
+        )
 
     def _note_start(self, resumed: bool) -> None:
         now, found = time.time(), self._index.word("")
@@ -183,6 +225,10 @@ class Ledger:
 
     def _write_owner(self, *, closed: bool) -> None:
         store_bytes(json.dumps({"writer": self.writer, "closed": closed}).encode(), self._folder / OWNER)
+
+    def _is_owner(self) -> bool:
+        owner = self._owner()
+        return bool(owner and owner.get("writer") == self.writer)
 
     def _owner(self) -> dict[str, Any] | None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from itertools import chain, islice
 from typing import Any
@@ -20,6 +21,12 @@ def default_name(identity: Identity) -> str:
     dag_id, run_id, task_id, map_index = identity.task
     parts = [_plain(part) for part in (dag_id, task_id, run_id)] + ([map_index] if map_index != "-1" else [])
     return f"manifest-{'.'.join(parts)}-{identity.digest[:8]}.jsonl"
+
+
+def one_s_own(path: str, map_index: str) -> str:
+    """Return the path of a mapped task's manifest, where all of them were given the same one."""
+    root, extension = posixpath.splitext(path)
+    return f"{root}-{map_index}{extension}"
 
 
 def write_manifest(index: Index, marker: int | None, path: Any) -> None:

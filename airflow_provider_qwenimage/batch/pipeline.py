@@ -21,7 +21,7 @@ from airflow_provider_qwenimage.api.text import printable
 from airflow_provider_qwenimage.api.waiting import Plan
 from airflow_provider_qwenimage.async_wait import Poller
 from airflow_provider_qwenimage.batch.buying import Buyer
-from airflow_provider_qwenimage.batch.index import BUY, GOOD, WAIT, Entry, Index, Verdict, in_words
+from airflow_provider_qwenimage.batch.index import BUY, WAIT, Entry, Index, Verdict, in_words
 from airflow_provider_qwenimage.batch.ledger import Ledger
 from airflow_provider_qwenimage.batch.progress import Progress
 from airflow_provider_qwenimage.batch.resuming import Rules, facts_of, saved
@@ -125,8 +125,9 @@ class Pipeline:
                 return
             told = printable(str(held.generation_id)), printable(entry.item.key)
             self.log.warning("Generation %s of %s is not known to the service any more: submitting a new one", *told)
-            held = None
-        bought = held or await self.buyer.buy(entry)
+            bought = await self.buyer.buy(entry, instead_of=held)
+        else:
+            bought = held or await self.buyer.buy(entry)
         if isinstance(bought, Verdict):
             self._settle(entry, bought)
         else:
@@ -161,7 +162,7 @@ class Pipeline:
         if errors:
             self._settle(entry, Verdict.of("not_saved", errors[0]))
         else:
-            self._settle(entry, saved(entry, len(records), self.rules))
+            self._settle(entry, saved(entry, len(records)))
 
     async def _note(self, word: Word) -> None:
         """Write down what has become of a purchase; failing over that would lose it."""
@@ -173,7 +174,7 @@ class Pipeline:
     def _settle(self, entry: Entry, verdict: Verdict) -> None:
         self.index.settle(entry, verdict)
         self.progress.ended(entry, verdict)
-        metrics.count("succeeded" if verdict.outcome in GOOD else "failed")
+        metrics.count("succeeded" if verdict.outcome in self.rules.good else "failed")
 
 
 def _told(error: QwenImageError) -> dict[str, Any]:

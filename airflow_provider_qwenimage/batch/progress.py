@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from airflow_provider_qwenimage.api.text import printable
-from airflow_provider_qwenimage.batch.index import GOOD, Entry, Index, Verdict
+from airflow_provider_qwenimage.batch.index import Entry, Index, Verdict
 
 SECONDS_BETWEEN_LINES = 30.0
 FAILURES_TOLD = 50
@@ -17,11 +17,13 @@ class Progress:
     """Counts what has ended in this run of the pipeline.
 
     :param index: knows what there is.
+    :param good: the outcomes that are no failures.
     :param log: the task's logger.
     """
 
-    def __init__(self, index: Index, log: Any) -> None:
+    def __init__(self, index: Index, good: tuple[str, ...], log: Any) -> None:
         self._log = log
+        self._outcomes = good
         self._asked = index.asked()
         self._before = sum(index.outcomes().values())
         self._ended, self._good = 0, 0
@@ -30,7 +32,7 @@ class Progress:
     def ended(self, entry: Entry, verdict: Verdict) -> None:
         """Count an item; log why, if it did not end well and not too many have been logged."""
         self._ended += 1
-        if verdict.outcome in GOOD:
+        if verdict.outcome in self._outcomes:
             self._good += 1
             return
         told = self._ended - self._good

@@ -8,7 +8,7 @@ from typing import Any
 from airflow_provider_qwenimage._compat import AirflowException, AirflowFailException
 from airflow_provider_qwenimage.api.errors import QwenImageError
 from airflow_provider_qwenimage.api.text import printable
-from airflow_provider_qwenimage.batch.index import GOOD, Index, Verdict
+from airflow_provider_qwenimage.batch.index import Index, Verdict
 from airflow_provider_qwenimage.batch.ledger import Ledger
 from airflow_provider_qwenimage.exceptions import for_airflow
 
@@ -22,12 +22,13 @@ class BatchError(QwenImageError):
     advice = "A manual Clear buys everything again, unless resume_on_clear=True is set before."
 
 
-def summary(index: Index, ledger: Ledger, leaning: int | None) -> dict[str, Any]:
+def summary(index: Index, ledger: Ledger, good: tuple[str, ...], leaning: int | None) -> dict[str, Any]:
     """Return the XCom ``summary``.
 
+    :param good: the outcomes that are no failures.
     :param leaning: how many requests shared another's purchase; None if they were not to.
     """
-    asked, saved = index.asked(), index.outcomes().get("saved", 0)
+    asked, saved = index.asked(), sum(number for name, number in index.outcomes().items() if name in good)
     found = {
         "asked": asked,
         "bought": index.bought(ledger.marker),
@@ -38,22 +39,22 @@ def summary(index: Index, ledger: Ledger, leaning: int | None) -> dict[str, Any]
     return found if leaning is None else found | {"deduplicated": leaning}
 
 
-def failure(index: Index, manifest: str) -> QwenImageError | None:
+def failure(index: Index, good: tuple[str, ...], manifest: str) -> QwenImageError | None:
     """Return the error for what was not saved; None if everything was.
 
     It is final for Airflow if no new try could mend anything.
     """
     outcomes = index.outcomes()
-    failed = {name: number for name, number in outcomes.items() if name not in GOOD}
+    failed = {name: number for name, number in outcomes.items() if name not in good}
     if not failed:
         return None
     counts = ", ".join(f"{number} {name}" for name, number in sorted(failed.items()))
-    first = "; ".join(_told(key, verdict) for key, verdict in index.failures(GOOD, SHOWN))
+    first = "; ".join(_told(key, verdict) for key, verdict in index.failures(good, SHOWN))
     error = BatchError(
         f"{sum(failed.values())} of {index.asked()} requests have no saved images: {counts}. "
         f"All of them: {manifest}. The first ones: {first}."
     )
-    return for_airflow(error, AirflowFailException if index.all_final(GOOD) else AirflowException)
+    return for_airflow(error, AirflowFailException if index.all_final(good) else AirflowException)
 
 
 def stopped(in_flight: int) -> QwenImageError:

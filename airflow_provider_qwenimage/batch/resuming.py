@@ -24,6 +24,11 @@ class Rules:
     resubmit: bool = False
     keep_missing: bool = False
 
+    @property
+    def good(self) -> tuple[str, ...]:
+        """The outcomes that are no failures."""
+        return ("saved", "missing_images") if self.keep_missing else ("saved",)
+
 
 def judge(entry: Entry, word: Word | None, ledger: Ledger, rules: Rules) -> str | Verdict:
     """Return what is to be done for an item, or how it has ended.
@@ -35,19 +40,21 @@ def judge(entry: Entry, word: Word | None, ledger: Ledger, rules: Rules) -> str 
     if word.state == SUBMITTED:
         return WAIT
     if word.state == SAVED:
-        return saved(entry, len(word.images or ()), rules)
+        return saved(entry, len(word.images or ()))
     new_try = not ledger.is_of_this_try(word)  # else a deferral has just ended, and what failed before it stays so
     if word.state in (INTENDED, UNKNOWN):
         return BUY if rules.resubmit and new_try else unknown(word, final=not rules.resubmit)
+    if word.state == REJECTED and ledger.was_cleared_since(word):
+        return BUY  # it has cost nothing, and who clears the task may have mended the cause
     if word.state in (FAILED, REJECTED) and (word.final or not new_try):
         return Verdict(word.state, word.reason or "", word.error or "", final=bool(word.final))
     return BUY
 
 
-def saved(entry: Entry, found: int, rules: Rules) -> Verdict:
+def saved(entry: Entry, found: int) -> Verdict:
     """Return how an item has ended of which ``found`` images are saved."""
     wanted = entry.item.request["num_outputs"]
-    if found >= wanted or rules.keep_missing:
+    if found >= wanted:
         return Verdict("saved")
     error = MissingImagesError(f"There are {found} of {wanted} images.")
     return Verdict.of("missing_images", error, final=True)

@@ -15,11 +15,11 @@ from airflow_provider_qwenimage.batch.items import ItemMaker
 from airflow_provider_qwenimage.batch.job import Job
 from airflow_provider_qwenimage.batch.ledger import Identity, Ledger
 from airflow_provider_qwenimage.batch.loading import load, rows
-from airflow_provider_qwenimage.batch.manifest import default_name, first_images, write_manifest
+from airflow_provider_qwenimage.batch.manifest import default_name, first_images, one_s_own, write_manifest
 from airflow_provider_qwenimage.batch.pipeline import Limits, Pipeline
 from airflow_provider_qwenimage.batch.report import failure, goes_on, stopped, summary
 from airflow_provider_qwenimage.batch.resuming import Rules
-from airflow_provider_qwenimage.batch.running import Stopped
+from airflow_provider_qwenimage.batch.running import LoopThread, Stopped
 from airflow_provider_qwenimage.batch.trigger import QwenImageBatchTrigger
 from airflow_provider_qwenimage.durable import marker_of
 from airflow_provider_qwenimage.fields import check_output_path, none_if_empty, text_list
@@ -50,10 +50,11 @@ class BatchRun:
         self._operator = operator
         self._context = context
         self._resumed = resumed
+        self._rules = Rules(operator.on_unknown_submit == "resubmit", operator.on_missing_images == "keep")
         self._identity = Identity(task, ti.try_number, marker_of(context))
         self._folder = object_storage_path(check_output_path(none_if_empty(operator.output_path)))
         self._manifest = self._manifest_path()
-        self._job: Job | None = None
+        self._thread: LoopThread[None] = LoopThread()
 
     def go(self) -> str:
         """Return the path of the manifest, or defer.
@@ -68,27 +69,26 @@ class BatchRun:
                 ledger.take_over(resumed=self._resumed)
                 self._make(index, ledger)
             finally:
-                ledger.close()
+                self._close(ledger)
             return self._finish(index, ledger, leaning)
 
     def stop(self) -> None:
         """End at once; the ledger keeps what is bought. May be called from a signal handler."""
-        if self._job:
-            self._job.thread.stop()
+        self._thread.stop()
 
     def _load(self, index: Index) -> int | None:
         """Take up the requests; return how many share another's purchase, or None if they are not to."""
         operator = self._operator
         defaults = {name: none_if_empty(getattr(operator, name)) for name in DEFAULTS}
         with rows(operator.requests) as found:
-            load(index, found, ItemMaker(defaults, operator.qwenimage_conn_id))
+            load(index, found, ItemMaker(defaults, operator.qwenimage_conn_id, self._key_prefix()))
         check_file_name(operator.file_name, index.most_images(), keyed=True)
         return index.share_equal() if operator.deduplicate else None
 
     def _make(self, index: Index, ledger: Ledger) -> None:
         """Bring all items to their end, or defer."""
         operator = self._operator
-        job = self._job = self._prepare(index, ledger)
+        job = self._prepare(index, ledger)
         job.plan()
         if index.number_to_do(BUY) and not self._resumed:
             operator.check_credits()
@@ -120,9 +120,10 @@ class BatchRun:
                 embed_metadata=operator.embed_metadata,
             ),
             limits=Limits(checked_number(operator.max_active), operator.timeout, latest, operator.poll_interval),
-            rules=Rules(operator.on_unknown_submit == "resubmit", operator.on_missing_images == "keep"),
+            rules=self._rules,
             max_upload_bytes=operator.max_upload_bytes,
             log=operator.log,
+            thread=self._thread,
         )
 
     def _defer(self, job: Job) -> NoReturn:
@@ -140,11 +141,11 @@ class BatchRun:
     def _finish(self, index: Index, ledger: Ledger, leaning: int | None) -> str:
         operator, path = self._operator, str(self._manifest)
         write_manifest(index, ledger.marker, self._manifest)
-        told = summary(index, ledger, leaning)
+        told = summary(index, ledger, self._rules.good, leaning)
         operator.log.info("Of %(asked)d asked for %(saved)d are saved; bought %(bought)d in %(seconds).0f s", told)
         operator.push(self._context, summary=told, images=first_images(index, ledger.marker, IMAGES_SHOWN))
         self._tell_lineage()
-        error = failure(index, path)
+        error = failure(index, self._rules.good, path)
         if error and (operator.on_failure == "fail" or not told["saved"]):
             raise error
         if error:
@@ -164,4 +165,16 @@ class BatchRun:
         named = none_if_empty(self._operator.manifest)
         if named is None:
             return self._folder / default_name(self._identity)
-        return object_storage_path(check_output_path(named, "manifest"))
+        path, mapped = check_output_path(named, "manifest"), self._identity.map_index
+        return object_storage_path(path if mapped is None else one_s_own(path, mapped))
+
+    def _key_prefix(self) -> str:
+        mapped = self._identity.map_index  # each mapped batch has a position 0
+        return "" if mapped is None else f"{mapped}-"
+
+    def _close(self, ledger: Ledger) -> None:
+        """Let go of the ledger; a failure changes nothing about how this try ends, which may be a deferral."""
+        try:
+            ledger.close()
+        except Exception:
+            self._operator.log.warning("The ledger was not closed; the next try waits a moment", exc_info=True)

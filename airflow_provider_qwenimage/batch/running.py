@@ -31,6 +31,7 @@ class LoopThread(Generic[Result]):
         self._result: Future[Result] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Result] | None = None
+        self._stopped = False
 
     def run(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Run the coroutine to its end.
@@ -49,7 +50,8 @@ class LoopThread(Generic[Result]):
             thread.join(GRACE)
 
     def stop(self) -> None:
-        """Cancel the coroutine. May be called from any thread, and from a signal handler."""
+        """Cancel the coroutine, or keep it from being run. May be called from any thread, and from a signal handler."""
+        self._stopped = True  # first: a loop that starts just now looks at it when it can be found here
         loop, task = self._loop, self._task
         if loop and task:
             with suppress(RuntimeError):  # it has ended by now
@@ -68,6 +70,8 @@ class LoopThread(Generic[Result]):
 
     async def _supervised(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        if self._stopped:
+            raise asyncio.CancelledError
         return await work()
 
 

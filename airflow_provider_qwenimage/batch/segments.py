@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO, Protocol
 
@@ -33,16 +33,17 @@ class Segments(Protocol):
         """Let go of what is open."""
 
 
-def segments_in(folder: Any, filesystem: Any, writer: str) -> Segments:
+def segments_in(folder: Any, filesystem: Any, writer: str, is_owner: Callable[[], bool]) -> Segments:
     """Return the segments of a ledger.
 
     :param folder: an ``ObjectStoragePath``.
     :param filesystem: its file system, looked up before.
     :param writer: a name that no other writer has.
+    :param is_owner: asks the store whether no other writer has taken over.
     """
     if folder.protocol in LOCAL:
         return FileSegments(folder.path, writer)
-    return ObjectSegments(folder.path, filesystem, writer)
+    return ObjectSegments(folder.path, filesystem, writer, is_owner)
 
 
 class FileSegments:
@@ -94,10 +95,11 @@ class FileSegments:
 class ObjectSegments:
     """On an object store."""
 
-    def __init__(self, folder: str, filesystem: Any, writer: str) -> None:
+    def __init__(self, folder: str, filesystem: Any, writer: str, is_owner: Callable[[], bool]) -> None:
         self._folder = folder.rstrip("/")
         self._fs = filesystem
         self._writer = writer
+        self._is_owner = is_owner
         self._small: list[str] = []
         self._next: int | None = None
         self._spool = tempfile.TemporaryFile(prefix="qwenimage-ledger-")  # noqa: SIM115 - what stands in small ones
@@ -123,7 +125,7 @@ class ObjectSegments:
         if len(self._small) >= MERGE_AT:
             with suppress(Exception):  # it is housekeeping: the next write tries again
                 self._merge()
-        name = self._name(_SMALL)
+        name = self._name()
         self._fs.pipe_file(f"{self._folder}/{name}", lines)
         self._small.append(name)
         self._spool.write(lines)
@@ -133,13 +135,19 @@ class ObjectSegments:
         self._spool.close()
 
     def _merge(self) -> None:
-        """Store what the small segments say as one, then remove them: later ones come after it."""
+        """Store what the small segments say as one in the place of the newest, then remove them.
+
+        Not where another writer has taken over: its words have come between them. One that takes over from here on
+        finds all of them, so its words come after this place.
+        """
+        if not self._is_owner():
+            return
         with tempfile.NamedTemporaryFile(prefix="qwenimage-ledger-") as file:
             self._spool.seek(0)
             while piece := self._spool.read(PIECE):
                 file.write(piece)
             file.flush()
-            self._fs.put_file(file.name, f"{self._folder}/{self._name(_MERGED)}")
+            self._fs.put_file(file.name, f"{self._folder}/{self._merged_name()}")
         self._spool.seek(0)
         self._spool.truncate()
         merged, self._small = self._small, []
@@ -147,11 +155,14 @@ class ObjectSegments:
             with suppress(FileNotFoundError):
                 self._fs.rm_file(f"{self._folder}/{name}")
 
-    def _name(self, kind: str) -> str:
+    def _merged_name(self) -> str:
+        return segment_name(_number(self._small[-1]), _MERGED, self._writer)
+
+    def _name(self) -> str:
         if self._next is None:
             self._next = next_number(self._names())
         number, self._next = self._next, self._next + 1
-        return segment_name(number, kind, self._writer)
+        return segment_name(number, _SMALL, self._writer)
 
     def _names(self) -> list[str]:
         self._fs.invalidate_cache()  # some remember listings, and this one is of before
@@ -174,7 +185,11 @@ def is_segment(name: str) -> bool:
 
 def next_number(names: list[str]) -> int:
     """Return a number that comes after all of these."""
-    return 1 + max((int(name.split("-")[1]) for name in names), default=0)
+    return 1 + max(map(_number, names), default=0)
+
+
+def _number(name: str) -> int:
+    return int(name.split("-")[1])
 
 
 def _kind(name: str) -> str:

@@ -33,6 +33,8 @@ class Word:
     :param error: what went wrong, in words.
     :param final: whether a new try would end the same.
     :param try_at: when this try of the task started, epoch seconds.
+    :param life: who began the life of the task instance that this is about: a run that is deleted and made again under
+        the same id begins another one, for which earlier words do not count. None for the first one.
     """
 
     key: str
@@ -51,6 +53,7 @@ class Word:
     error: str | None = None
     final: bool | None = None
     try_at: float | None = None
+    life: str | None = None
 
     @classmethod
     def read(cls, line: bytes | str) -> Word:

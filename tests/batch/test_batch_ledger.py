@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -226,6 +227,19 @@ def test_a_new_writer_waits_for_one_that_may_be_alive(folder: str):
                 Ledger(object_storage_path(folder), Identity(TASK, 3, 0), later).take_over(sleep=sleep)
     assert waited == [ledger_module.TAKEOVER]
     assert ledger_module.TAKEOVER > ledger_module.LOOK_EVERY
+
+
+def test_a_writer_is_waited_for_whatever_the_clocks_say(folder: str, monkeypatch: pytest.MonkeyPatch):
+    """The words of a machine whose clock is an hour behind look old, and it may be submitting all the same."""
+    waited: list[float] = []
+    now = time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger_module.time, "time", lambda: now - 3600)
+        with opened(folder, 1):
+            pass
+    with Index() as index:
+        Ledger(object_storage_path(folder), Identity(TASK, 2, 0), index).take_over(sleep=waited.append)
+    assert waited == [ledger_module.TAKEOVER]
 
 
 def test_a_worker_that_lost_its_ledger_submits_nothing(

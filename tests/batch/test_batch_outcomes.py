@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from batch_tries import Tries, ledger_lines
 
 from airflow_provider_qwenimage._compat import AirflowException, AirflowFailException
 from airflow_provider_qwenimage.api.errors import InsufficientCreditsError
-from airflow_provider_qwenimage.batch.gate import UNKNOWN_IN_A_ROW
+from airflow_provider_qwenimage.batch.gate import REJECTED_IN_A_ROW, SUBMITS_AT_ONCE, UNKNOWN_IN_A_ROW
+from airflow_provider_qwenimage.batch.ledger import Ledger
 from airflow_provider_qwenimage.batch.report import BatchError
 from airflow_provider_qwenimage.emulator import Emulator, pictures
 
@@ -268,14 +270,37 @@ def test_a_service_that_stays_away_ends_the_batch(tries: NewTries, service: Emul
     assert bought(service) == 20
 
 
-@pytest.mark.parametrize(("what", "outcome"), [("fail", "missing_images"), ("keep", "saved")])
-def test_missing_images(what: str, outcome: str, tries: NewTries, service: Emulator):
+def test_the_same_no_to_everything_stops_the_purchases(tries: NewTries, service: Emulator):
+    """Refusals that say "Server busy": some are rejected, the others are left for a retry, which goes on with them."""
+    service.plan("create", "refuse", message="Server busy", times=1000)
+    run = tries(requests=[f"picture {i}" for i in range(60)], resume_on_clear=True)
+    run.next()
+    assert isinstance(run.error, BatchError)
+    assert not isinstance(run.error, AirflowFailException)
+    assert "Server busy" in str(run.error)
+    rejected = list(run.outcomes.values()).count("rejected")
+    assert REJECTED_IN_A_ROW <= rejected == creates(service) < REJECTED_IN_A_ROW + SUBMITS_AT_ONCE
+    assert list(run.outcomes.values()).count("not_submitted") == 60 - rejected
+    assert "in a row" in run.lines[-1]["error"]
+    service.clear_faults()
+    run.next()
+    assert isinstance(run.error, AirflowFailException)
+    assert bought(service) == 60 - rejected
+    run.clear()
+    assert run.next(), run.error  # a refusal has cost nothing: who clears wants them asked for again
+    assert bought(service) == 60
+
+
+@pytest.mark.parametrize("what", ["fail", "keep"])
+def test_missing_images(what: str, tries: NewTries, service: Emulator):
     """Fewer than asked for: what there is, is saved, and nothing is bought again."""
     service.plan("create", "missing_urls", urls="fewer", times=1)
     run = tries(requests=["a cat", "a dog"], num_outputs=3, max_active=1, on_missing_images=what)
     for _ in range(2):
         run.next()
-        assert run.outcomes == {"0": outcome, "1": "saved"}
+        assert run.outcomes == {"0": "missing_images", "1": "saved"}
+        assert run.summary["saved"] == (1 if what == "fail" else 2)
+        assert run.error is None or what == "fail"
         assert isinstance(run.error, AirflowFailException) == (what == "fail")
         assert [len(line["images"]) for line in run.lines] == [2, 3]
     assert bought(service) == 2
@@ -399,6 +424,81 @@ def test_what_the_service_has_forgotten_is_bought_anew(
     assert run.next(timeout=30), run.error
     assert run.summary["bought"] == 2
     assert bought(service) == 1  # since the reset
+
+
+@MODES
+def test_what_another_account_does_not_know_is_not_lost(
+    deferrable: bool,
+    tries: NewTries,
+    start: Callable[..., Emulator],
+    qwenimage_connect: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A connection that is changed for one try, to an account that can't buy: what was bought is found again."""
+    monkeypatch.setattr("airflow_provider_qwenimage.api.waiting.NOT_FOUND_GRACE", 0.0)
+    service = start()
+    service.plan("image", "http_error", status=503, times=1000)
+    run = tries(requests=[f"picture {i}" for i in range(5)], deferrable=deferrable, resume_on_clear=True)
+    run.next()
+    assert set(run.outcomes.values()) == {"not_saved"}
+    other = start(credits=0)
+    run.next()
+    assert bought(other) == 0
+    assert set(run.outcomes.values()) == {"not_submitted"}
+    service.clear_faults()
+    qwenimage_connect(service)
+    assert run.next(), run.error
+    assert bought(service) == 5
+
+
+WHILE = {
+    "rows are read": "airflow_provider_qwenimage.batch.run.BatchRun._load",
+    "the ledger is taken over": "airflow_provider_qwenimage.batch.ledger.Ledger.take_over",
+    "credits are looked up": "airflow_provider_qwenimage.operators.batch.QwenImageBatchGenerateOperator.check_credits",
+    "the loop is about to run": "airflow_provider_qwenimage.batch.job.Job.run",
+}
+
+
+@pytest.mark.parametrize("when", WHILE)
+def test_stopped_before_anything_is_submitted(
+    when: str, tries: NewTries, service: Emulator, monkeypatch: pytest.MonkeyPatch
+):
+    """on_kill may come at any time; Airflow 3 only calls it, and raises nothing."""
+    owner, _, name = WHILE[when].rpartition(".")
+    module, _, kind = owner.rpartition(".")
+    known: Any = getattr(getattr(importlib.import_module(module), kind), name)
+    run = tries(requests=THREE)
+    operator = run.operator()
+
+    def killed(*arguments: Any, **named: Any) -> Any:
+        operator.on_kill()
+        return known(*arguments, **named)
+
+    monkeypatch.setattr(WHILE[when], killed)
+    run.operator = lambda: operator  # type: ignore[method-assign]
+    assert run.next() is None
+    assert "The task was stopped" in str(run.error)
+    assert creates(service) == 0
+
+
+@MODES
+def test_a_farewell_that_fails_changes_nothing(
+    deferrable: bool, tries: NewTries, start: Callable[..., Emulator], monkeypatch: pytest.MonkeyPatch
+):
+    """Saying that this try is done with the ledger is housekeeping: the next one would wait, that is all."""
+    service = start(duration=0.5)
+    written = Ledger._write_owner
+
+    def write_owner(self: Ledger, *, closed: bool) -> None:
+        if closed:
+            raise OSError("SlowDown")
+        written(self, closed=closed)
+
+    monkeypatch.setattr(Ledger, "_write_owner", write_owner)
+    run = tries(requests=THREE, deferrable=deferrable)
+    assert run.next(), run.error
+    assert (run.deferrals > 0) == deferrable
+    assert bought(service) == 3
 
 
 @MODES
