@@ -5,7 +5,8 @@ they run on as many workers as there are, and a retry or a Clear concerns one ch
 and finds it again in the manifest, the JSON lines file whose path the task returns.
 
 At most ``max_active`` times ``max_active_tis_per_dag`` generations are bought and not yet saved. A pool bounds an
-account that several DAGs share: ``airflow pools set qwenimage 2 "batches"``, and ``pool="qwenimage"`` here.
+account that several DAGs share: ``airflow pools set qwenimage 16 "generations at a time"``, and ``pool="qwenimage"``
+here.
 
 The table is in SQLite, as in ``catalogue_from_table.py``, which says what that needs.
 """
@@ -58,6 +59,7 @@ with DAG(
         file_name="{key}.{ext}",
         aspect_ratio="3:4",
         max_active=8,
+        pool_slots=8,  # of the default pool; pool="..." names one of your own, for all that share the account
         timeout=900,
         retries=3,
         retry_delay=timedelta(minutes=2),

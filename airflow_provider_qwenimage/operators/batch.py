@@ -46,18 +46,21 @@ class QwenImageBatchGenerateOperator(WaitingTask, PayingOperator):
     be fetched or stored); or ``not_submitted``.
 
     Each step is in a ledger in ``.qwenimage/`` below ``output_path`` before the next one: a retry, after whatever end,
-    skips what is saved, goes on with what is bought, and buys the rest. A manual Clear buys everything anew.
+    skips what is saved, goes on with what is bought, and buys the rest. A manual Clear buys everything anew, and so
+    does the first try of a run that was deleted and made again.
 
     Also pushes the XComs ``summary`` (``asked``, ``bought`` in all tries of this run, ``saved``, ``failed``,
     ``seconds``) and ``images`` (the first 24 records). Deferrable and not, it gives the same results and errors.
 
     :param requests: a list of prompts, or of dicts with the request's fields (those of
         ``QwenImageCreateTaskOperator``, and ``image``: a URL or the path of a file that is uploaded) and a ``key`` of
-        one's own; or the path of a ``.jsonl``, ``.ndjson`` or ``.csv`` file (UTF-8, the first row of a CSV names the
-        fields) on any storage that ``ObjectStoragePath`` opens. All that is wrong with them is reported at once, before
-        anything is sent.
+        one's own, by which a retry knows a request (else it is the position, in a mapped task
+        ``<map index>-<position>``); or the path of a ``.jsonl``, ``.ndjson`` or ``.csv`` file (UTF-8, the first row of
+        a CSV names the fields) on any storage that ``ObjectStoragePath`` opens. All that is wrong with them is reported
+        at once, before anything is sent.
     :param output_path: folder to save to: an absolute local path or a URL such as ``s3://my_aws_conn@bucket/images``.
-    :param max_active: how many generations may be bought and not yet saved, 1 to 1000.
+    :param max_active: how many generations may be bought and not yet saved, 1 to 1000. Each wave of a deferrable batch
+        starts a task that reads requests and ledger again: take some hundred there.
     :param aspect_ratio: for requests that do not say, like the three after it.
     :param num_outputs: how many images, 1 to 4.
     :param prompt_optimization: whether the service translates prompts into English.
@@ -70,10 +73,12 @@ class QwenImageBatchGenerateOperator(WaitingTask, PayingOperator):
         at all was saved.
     :param on_missing_images: whether fewer images than asked for are a failure: ``fail`` or ``keep``.
     :param deduplicate: buy equal requests once; the others' lines in the manifest name the same images.
-    :param resume_on_clear: go on after a manual Clear as after a failure, instead of buying everything anew.
+    :param resume_on_clear: go on after a manual Clear as after a failure, instead of buying everything anew; what was
+        rejected is submitted again.
     :param file_name: template of the file names with ``{key}``, ``{generation_id}``, ``{index}`` (from 0), ``{ext}``
         (from the content) and ``{sha256}``; subfolders are allowed.
     :param manifest: path of the manifest; None for a name in ``output_path`` made of the ids of DAG, task and run.
+        A mapped task puts ``-<map index>`` before its extension.
     :param sidecar: whether a JSON file with the image's record is stored beside each image.
     :param embed_metadata: whether prompt, model and generation id are written into the image as XMP.
     :param max_upload_bytes: longest input image that is accepted.
