@@ -104,7 +104,7 @@ class FileStore:
         try:
             with self._path.open("rb") as file:
                 return Record.read(json.loads(file.read()))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError as error:
             raise ValueError(

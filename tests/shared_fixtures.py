@@ -76,6 +76,7 @@ def memory() -> Iterator[str]:
     yield "memory://bucket/images"
     cache.pop("memory", None)
     MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
 @pytest.fixture
