@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qwenimage._compat import conf
@@ -12,6 +11,7 @@ from airflow_provider_qwenimage.batch.literals import check_literal, check_path
 from airflow_provider_qwenimage.fields import (
     check_literals,
     check_output_path,
+    in_seconds,
     is_literal,
     number_or_none,
     raise_invalid,
@@ -86,7 +86,8 @@ class QwenImageBatchGenerateOperator(WaitingTask, PayingOperator):
         them, and so on.
     :param timeout: seconds, or a timedelta, that each generation may take from its submission; also how long
         submissions that are refused (429, 503) are tried again without a single one being accepted.
-    :param poll_interval: fixed seconds between polls; None for intervals that follow the service's estimate.
+    :param poll_interval: fixed seconds, or a timedelta, between polls; None for intervals that follow the service's
+        estimate.
     :raises InvalidRequestError: requests or arguments can't be used; nothing was sent. Not retried by Airflow.
     :raises BatchError: not everything was saved; retried by Airflow if that could mend anything.
     """
@@ -128,7 +129,7 @@ class QwenImageBatchGenerateOperator(WaitingTask, PayingOperator):
         max_upload_bytes: int = MAX_UPLOAD_BYTES,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         timeout: float | timedelta = DEFAULT_TIMEOUT,
-        poll_interval: float | None = None,
+        poll_interval: float | timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -152,8 +153,8 @@ class QwenImageBatchGenerateOperator(WaitingTask, PayingOperator):
         self.embed_metadata = embed_metadata
         self.max_upload_bytes = max_upload_bytes
         self.deferrable = deferrable
-        self.timeout = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        self.poll_interval = poll_interval
+        self.timeout = in_seconds("timeout", timeout)
+        self.poll_interval = None if poll_interval is None else in_seconds("poll_interval", poll_interval)
         self._run: BatchRun | None = None
         self._check_arguments()
 
@@ -199,7 +200,6 @@ class QwenImageBatchGenerateOperator(WaitingTask, PayingOperator):
         if self.manifest is not None and is_literal(self.manifest):
             check_output_path(self.manifest, "manifest")
         self._check_requests()
-        check_timeout(self.timeout)
 
     def _check_requests(self) -> None:
         """Check the first requests that are literals; the others, and templates, are checked when the task runs."""
@@ -209,15 +209,6 @@ class QwenImageBatchGenerateOperator(WaitingTask, PayingOperator):
         elif isinstance(self.requests, (list, tuple)):
             for number, given in enumerate(self.requests[:CHECKED_WHEN_PARSED]):
                 check_literal(number, given)
-
-
-def check_timeout(timeout: Any) -> None:
-    """Refuse what is no number of seconds.
-
-    :raises InvalidRequestError: it is none.
-    """
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout < inf:
-        raise_invalid(f"timeout must be a number of seconds above 0, not {timeout!r}.")
 
 
 def checked_number(max_active: Any) -> int:
