@@ -7,9 +7,7 @@ task makes the index anew.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -90,9 +88,8 @@ class Index:
     """One batch; use it in one thread at a time."""
 
     def __enter__(self) -> Index:
-        handle, self._path = tempfile.mkstemp(prefix="qwenimage-batch-", suffix=".sqlite")
-        os.close(handle)
-        self._db = sqlite3.connect(self._path, check_same_thread=False)
+        # A file without a name, in the folder for temporary ones: nothing stays behind, however the process ends.
+        self._db = sqlite3.connect("", check_same_thread=False)
         self._db.executescript(_TABLES)
         self._changes = 0
         return self
@@ -101,7 +98,6 @@ class Index:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._db.close()
-        os.unlink(self._path)
 
     # What is asked for
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from airflow_runs import AirflowHere
 
@@ -21,7 +23,9 @@ def keep_indexes(folder: str) -> None:
     end = Index.__exit__
 
     def copy_and_end(self: Index, *error: Any) -> None:
-        shutil.copy(self._path, folder)
+        self._db.commit()  # a copy waits for the end of what is being written
+        with closing(sqlite3.connect(Path(folder) / f"{uuid4().hex}.sqlite")) as copy:
+            self._db.backup(copy)
         end(self, *error)
 
     Index.__exit__ = copy_and_end  # type: ignore[method-assign]
