@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -346,3 +347,36 @@ def big_file(path: Path, number: int) -> str:
             line = f'"{prompt}",{key}' if path.suffix == ".csv" else json.dumps({"prompt": prompt, "key": key})
             file.write(f"{line}\n")
     return str(path)
+
+
+@pytest.mark.parametrize("given", [{"timeout": "900"}, {"timeout": None}, {"poll_interval": "5"}, {"poll_interval": 0}])
+def test_times_that_are_none_fail_when_the_dag_is_parsed(given: dict[str, Any]):
+    """Found when the first image is waited for, they would fail a task that has paid."""
+    with pytest.raises(InvalidRequestError, match=f"{next(iter(given))} must be a number of seconds"):
+        QwenImageBatchGenerateOperator(task_id="draw", requests=["a kite"], output_path="/tmp/x", **given)
+
+
+KILLED = """
+import json, os, sys
+from pathlib import Path
+from airflow_provider_qwenimage.batch.index import Index
+from airflow_provider_qwenimage.batch.items import ItemMaker
+
+maker = ItemMaker(json.loads(sys.argv[1]), "qwenimage_default")
+with Index() as index:
+    for number in range(20_000):  # more than is kept in memory
+        index.add(number, "row", maker.make(f"picture {number}" * 20, number))
+    open_files = [os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    print(any(name.startswith(os.environ["TMPDIR"]) for name in open_files), flush=True)
+    os._exit(9)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not show what is open")
+def test_a_killed_batch_leaves_no_index(tmp_path: Path):
+    """It holds all prompts, and a worker's disk is not without end."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", KILLED, json.dumps(DEFAULTS)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "True\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
