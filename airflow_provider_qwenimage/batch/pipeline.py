@@ -119,7 +119,7 @@ class Pipeline:
         held = self.index.word(entry.item.key) if entry.todo == WAIT else None
         if held and not self.ledger.is_of_this_try(held):
             metrics.count("reattached")
-            found = await self._awaited(held)
+            found = await self.poller.wait(self.limits.plan(held))
             if not isinstance(found, NotFoundError):
                 await self._receive(entry, held, found)
                 return
@@ -131,7 +131,7 @@ class Pipeline:
         if isinstance(bought, Verdict):
             self._settle(entry, bought)
         else:
-            await self._receive(entry, bought, await self._awaited(bought))
+            await self._receive(entry, bought, await self.poller.wait(self.limits.plan(bought)))
 
     async def _receive(self, entry: Entry, held: Word, found: Generation | QwenImageError) -> None:
         if isinstance(found, Generation):
@@ -144,12 +144,6 @@ class Pipeline:
             self._settle(entry, Verdict.of("failed", found, final=bool(over.final)))
         else:
             self._settle(entry, Verdict.of("not_saved", found))
-
-    async def _awaited(self, held: Word) -> Generation | QwenImageError:
-        try:
-            return await self.poller.wait(self.limits.plan(held))
-        except QwenImageError as error:
-            return error
 
     async def _save(self, entry: Entry, held: Word, generation: Generation) -> None:
         seconds = round(time.time() - (held.submitted_at or held.at), 1)
