@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +34,8 @@ class RunningAirflow:
         self.output = home / "output"
         self.output.mkdir(parents=True)
         (home / "dags").mkdir()
+        # What killed processes leave. Not below home: multiprocessing's sockets stand here, and their paths are short.
+        self.temporary = tempfile.mkdtemp(prefix="qi-")
         self.ports = dict(zip(("api", "worker logs", "triggerer logs", "service"), free_ports(4), strict=True))
         self.url = f"http://127.0.0.1:{self.ports['api']}"
         self.service = f"http://127.0.0.1:{self.ports['service']}"
@@ -64,6 +68,7 @@ class RunningAirflow:
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "NO_COLOR": "1",
             "NO_PROXY": "127.0.0.1,localhost",
+            "TMPDIR": self.temporary,
         }
 
     def start(self) -> None:
@@ -90,6 +95,7 @@ class RunningAirflow:
         self._wait_for_the_end(10)
         for process in self.started.values():
             process.wait(10)
+        shutil.rmtree(self.temporary, ignore_errors=True)
 
     def alive(self) -> list[psutil.Process]:
         """The processes that carry this AIRFLOW_HOME in their environment."""
