@@ -99,6 +99,7 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
             # Airflow 2.11 guards execute() against being called by anything but the task runner, a subclass included.
             return unwrap(BaseSensorOperator.execute)(self, context)
         except AirflowSensorTimeout as error:
+            metrics.count("failed")
             with self._soft_or_never_failing():
                 raise self._timed_out(time.time() - self._started) from error
 
@@ -119,6 +120,7 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
         if isinstance(found, Done):
             return PokeReturnValue(is_done=True, xcom_value=self._urls(context, found.generation))
         if found.problem:
+            metrics.count("poll_error")
             self.log.warning(
                 "Polling generation %s failed, going on: %s", printable(generation_id), found.problem.message
             )

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,30 @@ for deferrable in (False, True):
     assert run.state == os.environ["STATE"], run.errors
 """
 
+# A sensor that pokes: Airflow's loop, as a task runner would call it. It meets a failed poll, then the end of its time.
+POKE = """
+from inspect import unwrap
+from types import SimpleNamespace
+from airflow_provider_qwenimage._compat import AirflowSensorTimeout
+from airflow_provider_qwenimage.api.models import GenerationRequest
+from airflow_provider_qwenimage.hooks import QwenImageHook
+from airflow_provider_qwenimage.sensors import QwenImageTaskSensor
+import airflow_provider_qwenimage.api.retrying as retrying
 
-def metrics_of(state: str, folder: Path) -> list[str]:
-    """Run a sync and a deferrable task, and return what was sent, line by line."""
+retrying.Retries._wait = lambda self, state: 0.0
+bought = QwenImageHook().create_task(GenerationRequest(prompt="a kite", aspect_ratio="4:3"))
+sensor = QwenImageTaskSensor(task_id="wait", generation_id=bought.generation_id, poll_interval=0.1, timeout=0.15)
+try:
+    unwrap(type(sensor).execute)(sensor, {"ti": SimpleNamespace(try_number=1, start_date=None)})
+except AirflowSensorTimeout:
+    pass
+else:
+    raise AssertionError("it did not time out")
+"""
+
+
+def metrics_of(state: str, folder: Path, code: str = RUN) -> list[str]:
+    """Run a sync and a deferrable task, or other code, and return what was sent, line by line."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * 1024 * 1024)
         listener.bind(("127.0.0.1", 0))
@@ -44,7 +66,9 @@ def metrics_of(state: str, folder: Path) -> list[str]:
             "OUT": str(folder),
             "STATE": state,
         }
-        done = subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         listener.setblocking(False)
         lines: list[str] = []
@@ -87,3 +111,11 @@ def test_failure_and_failed_polls_are_counted(airflow_db: Path, service: Emulato
     lines = metrics_of("failed", tmp_path)
     assert totals(lines) == {"qwenimage.submitted": 2, "qwenimage.failed": 2, "qwenimage.poll_error": 2}
     assert not re.search(r"[0-9a-f]{32}|made_here", " ".join(lines))
+
+
+def test_a_sensor_that_pokes_counts_too(airflow_db: Path, start: Callable[..., Emulator], tmp_path: Path):
+    """A poll that fails once as a poll error, a wait that ends in vain once as failed; both as in the other modes."""
+    service = start(duration=3600)
+    service.plan("get", "http_error", status=503, body="text", times=4)  # the client's attempts of one poll
+    lines = metrics_of("any", tmp_path, POKE)
+    assert totals(lines) == {"qwenimage.failed": 1, "qwenimage.poll_error": 1}
