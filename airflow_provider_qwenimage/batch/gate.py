@@ -49,6 +49,7 @@ class Gate:
         self._unknown = 0
         self._rejected, self._rejection = 0, ""
         self.closed_by: Exception | None = None
+        self.put_off = 0  # how often a submission was refused that may be made again
 
     async def enter(self) -> None:
         """Wait for one's turn; ``leave`` afterwards.
@@ -86,6 +87,7 @@ class Gate:
 
     def refused(self, error: Exception) -> None:
         """Hold all submissions for as long as the service asks, or for a while that grows."""
+        self.put_off += 1
         now = self._clock()
         if self._refused_since is None:
             self._refused_since = now

@@ -109,18 +109,19 @@ class Job:
             images = await opened(open_session(connections=AT_ONCE, public_only=self.public_only))
             downloader = AsyncDownloader(public_only=self.public_only)
             saver = Saver(self.delivery, filesystem, downloader, images, pool, asyncio.Semaphore(AT_ONCE))
+            gate = Gate(self.limits.timeout)
             buyer = Buyer(
                 client,
                 purchases,
                 self.ledger,
-                Gate(self.limits.timeout),
+                gate,
                 partial(self._uploaded, pool),
                 self.rules.resubmit,
                 self.limits.latest,
                 self.log,
             )
             poller = Poller(partial(ask, client, polls), self.settings.base_url, self._tell_of_poll)
-            progress = Progress(self.index, self.rules.good, self.log)
+            progress = Progress(self.index, self.rules.good, gate, self.log)
             pipeline = Pipeline(
                 self.index, self.ledger, buyer, poller, saver, self.limits, self.rules, progress, self.log
             )

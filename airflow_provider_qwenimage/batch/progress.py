@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from airflow_provider_qwenimage.api.text import printable
+from airflow_provider_qwenimage.batch.gate import Gate
 from airflow_provider_qwenimage.batch.index import Entry, Index, Verdict
 
 SECONDS_BETWEEN_LINES = 30.0
@@ -18,10 +19,12 @@ class Progress:
 
     :param index: knows what there is.
     :param good: the outcomes that are no failures.
+    :param gate: knows how often the service was too busy.
     :param log: the task's logger.
     """
 
-    def __init__(self, index: Index, good: tuple[str, ...], log: Any) -> None:
+    def __init__(self, index: Index, good: tuple[str, ...], gate: Gate, log: Any) -> None:
+        self._gate = gate
         self._log = log
         self._outcomes = good
         self._asked = index.asked()
@@ -55,4 +58,5 @@ class Progress:
         left = self._asked - self._before - self._ended
         remaining = f"about {left / rate:.0f} min left" if rate else "nothing has ended yet"
         done, failed = self._before + self._ended, self._ended - self._good
-        self._log.info("%d of %d, %.0f a minute, %s, %d not saved", done, self._asked, rate, remaining, failed)
+        busy = f", submissions put off by the service (429, 503): {self._gate.put_off}" if self._gate.put_off else ""
+        self._log.info("%d of %d, %.0f a minute, %s, %d not saved%s", done, self._asked, rate, remaining, failed, busy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -238,13 +239,22 @@ def test_min_credits_is_checked_once_and_before(tries: NewTries, service: Emulat
     assert service.report()["requests"]["get_credits"] == 2
 
 
-def test_a_storm_of_refusals_is_ridden_out(tries: NewTries, service: Emulator):
-    """429 over and over: submissions slow down together, all are made in the end, and none twice."""
+def test_a_storm_of_refusals_is_ridden_out(
+    tries: NewTries,
+    service: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+):
+    """429 over and over: submissions slow down together, all are made in the end, none twice, and it is told."""
+    monkeypatch.setattr("airflow_provider_qwenimage.batch.progress.SECONDS_BETWEEN_LINES", 0.1)
     service.plan("create", "http_error", status=429, probability=0.5, times=40)
     run = tries(requests=[f"picture {i}" for i in range(40)])
-    assert run.next(), run.error
+    with caplog.at_level("INFO"):
+        assert run.next(), run.error
     assert bought(service) == 40
     assert creates(service) <= 80
+    assert re.search(r"put off by the service \(429, 503\): [1-9]", caplog.text + capfd.readouterr().out)
 
 
 def test_retry_after_holds_all_submissions(tries: NewTries, service: Emulator):
