@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite, nan
 from typing import Any
 
 from airflow_provider_qwenimage.api import rules
@@ -64,9 +65,13 @@ def _read_urls(generation_id: str, value: Any) -> tuple[str, ...]:
 def credit_balance(data: dict[str, Any]) -> float:
     """Read the reply to get_credits."""
     found = data.get("credits")
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or found != found:  # the last: not a number
+    try:
+        balance = nan if isinstance(found, bool) or not isinstance(found, (int, float)) else float(found)
+    except OverflowError:
+        balance = nan
+    if not isfinite(balance):
         raise UnexpectedReplyError("The reply to get_credits has no number of credits.")
-    return found
+    return balance
 
 
 def upload_form(data: dict[str, Any]) -> UploadForm:

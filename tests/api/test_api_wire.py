@@ -184,6 +184,18 @@ def test_estimates_that_are_no_numbers_do_not_lose_a_paid_id() -> None:
         )
 
 
+@pytest.mark.parametrize("value", ["true", '"7"', "null", "NaN", "Infinity", "1e999", str(10**400)])
+def test_a_balance_that_is_no_number(value: str) -> None:
+    """Comparing it would say that there are credits, or none."""
+    assert "no number of credits" in str(refused(CREDITS, f'{{"code": 1, "data": {{"credits": {value}}}}}'))
+
+
+def test_a_balance_is_a_float() -> None:
+    """Whatever JSON makes of it."""
+    for value in ("500", "500.0", "5e2"):
+        assert repr(read(CREDITS, f'{{"code": 1, "data": {{"credits": {value}}}}}')) == "500.0"
+
+
 def test_a_number_as_id_does_not_lose_a_paid_generation() -> None:
     """An id of an unexpected type is still the only handle on it."""
     assert read(CREATE, {"code": 1, "data": {"task_id": 12345}}).generation_id == "12345"
