@@ -41,7 +41,7 @@ def python_of(env: Path) -> Path:
 
 def install_dev(*, tools: bool = True) -> None:
     """Brings `.venv` up to date: the newest Airflow, this repository (editable) and, if wanted, tests' and linters'."""
-    runs = ["-e", ".[emulator]"]
+    runs = ["-e", ".[emulator]", "apache-airflow-providers-sqlite"]  # two of the examples keep their table there
     everything = [*runs, "--group", "test", "--group", "lint", "--group", "build"]
     if tools or not is_installed(DEV, NEWEST, everything):
         install(DEV, NEWEST, everything if tools else runs)

@@ -85,6 +85,7 @@ def settings(home: Path) -> dict[str, str]:
         "AIRFLOW_HOME": os.fspath(home),
         "AIRFLOW__CORE__DAGS_FOLDER": os.fspath(EXAMPLES),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW_CONN_SQLITE_DEFAULT": json.dumps({"conn_type": "sqlite", "host": os.fspath(home / "examples.db")}),
         # SQLite and two cores: with the default of 32 tasks at once, the database locks and the scheduler dies.
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
