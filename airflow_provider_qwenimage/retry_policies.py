@@ -15,7 +15,7 @@ from airflow_provider_qwenimage.exceptions import FINAL
 class QwenImageRetryPolicy(RetryPolicy):
     """Waits as long as the service asks for when it is overloaded, and fails at once where a retry can't help.
 
-    For functions that use the hook, too: their errors are wrapped by nobody.
+    For functions that use a client (``QwenImageHook.get_conn()``), too: its errors are wrapped by nobody.
     """
 
     def evaluate(self, exception: BaseException, try_number: int, max_tries: int, context: Any = None) -> RetryDecision:

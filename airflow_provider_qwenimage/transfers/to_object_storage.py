@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class QwenImageToObjectStorageOperator(BaseOperator):
     """Saves the images behind result URLs and returns their paths, a ``list[str]``.
 
-    Each image is fetched into a local temporary file, checked to be a whole image, named after what it really is and
+    Each image is fetched to the worker, checked to be a whole image, named after what it really is and
     then stored in one step. Names are deterministic: a retry overwrites its own files. No API key is used or sent.
     Also pushes the XCom ``images``: a plain dict per image with ``path``, ``url``, ``index``, ``generation_id``,
     ``width``, ``height``, ``content_type``, ``bytes`` and ``sha256``.
