@@ -55,11 +55,23 @@ def _read_status(value: Any) -> GenerationStatus:
 
 
 def _read_urls(generation_id: str, value: Any) -> tuple[str, ...]:
-    if value is None or value == []:
+    """Read the images of a completed generation; a blank entry is not worth losing paid images beside it for."""
+    found = [value] if isinstance(value, str) else [] if value is None else value
+    if not isinstance(found, list):
+        raise UnexpectedReplyError(_NOT_URLS)
+    urls = [url for url in found if not _is_blank(url)]
+    if not urls:
         raise NoImagesError(f"Generation {generation_id} is completed but has no images.", generation_id=generation_id)
-    if not isinstance(value, list) or not all(map(rules.is_http_url, value)):
-        raise UnexpectedReplyError("The reply to get has result_urls that are not a list of http(s) URLs.")
-    return tuple(value)
+    if not all(map(rules.is_http_url, urls)):
+        raise UnexpectedReplyError(_NOT_URLS)
+    return tuple(urls)
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+_NOT_URLS = "The reply to get has result_urls that are not a list of http(s) URLs."
 
 
 def credit_balance(data: dict[str, Any]) -> float:

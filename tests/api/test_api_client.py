@@ -152,6 +152,16 @@ def test_completed_with_fewer_images(emulator: Emulator, connect: Any, either: A
     assert len(either(emulator.url).get_task(made.generation_id).result_urls) == 1
 
 
+@pytest.mark.parametrize("blank", [None, ""])
+def test_completed_with_a_blank_among_the_urls(emulator: Emulator, connect: Any, either: Any, blank: Any) -> None:
+    """It is left out, and the image beside it, which is paid for, handed on; nobody asks again."""
+    made = connect(emulator.url).create_task(REQUEST)
+    url = f"{emulator.url}/images/x_1.jpeg"
+    emulator.plan("get", "data", set={"result_urls": [blank, url]}, times=10)
+    assert either(emulator.url).get_task(made.generation_id).result_urls == (url,)
+    assert count(emulator, "get") == 1
+
+
 # The service says no
 
 

@@ -166,6 +166,18 @@ def test_urls_are_kept_unchanged_and_in_order() -> None:
     assert read(GET, got(status=2, result_urls=urls)).result_urls == tuple(urls)
 
 
+@pytest.mark.parametrize("blank", [None, "", " ", "\n\t"])
+def test_blank_entries_do_not_lose_the_images_beside_them(blank: Any) -> None:
+    """What is missing is left out; what there is, is paid for."""
+    second = URL.replace("_0", "_2")
+    assert read(GET, got(status=2, result_urls=[URL, blank, second, blank])).result_urls == (URL, second)
+
+
+def test_a_single_url_needs_no_list() -> None:
+    """It is one image, and paid for."""
+    assert read(GET, got(status=2, result_urls=URL)).result_urls == (URL,)
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(0, 0), (0.5, 0.5), (86_400, 86_400), (86_401, None), (-1, None), (True, None), ("15", None), (None, None)],
@@ -270,12 +282,13 @@ NOT_IN_DATA: dict[str, list[Any]] = {
         {},
         {"task_id": ID},
         *[{"task_id": ID, "status": value} for value in (0, 4, -1, True, False, "2", None, 2.0, [2], "\n\x1b" * 99)],
-        *[{"task_id": ID, "status": 2, "result_urls": value} for value in (URL, {"0": URL}, 5, True)],
+        *[{"task_id": ID, "status": 2, "result_urls": value} for value in ("cat.jpeg", {"0": URL}, 5, 0, True, False)],
         *[
             {"task_id": ID, "status": 2, "result_urls": [value]}
-            for value in (None, 5, "", "cat.jpeg", "ftp://x/y", [URL])
+            for value in (5, 0, False, "cat.jpeg", "ftp://x/y", [URL], [], {})
         ],
-        {"task_id": ID, "status": 2, "result_urls": [URL, None]},
+        {"task_id": ID, "status": 2, "result_urls": [URL, None, 5]},
+        {"task_id": ID, "status": 2, "result_urls": [URL, "", f"{URL} {URL}"]},
         {"task_id": ID, "status": 2, "result_urls": ["https://host/a\nb"]},
         {"task_id": "another", "status": 2, "result_urls": [URL]},
         {"task_id": None, "status": 1},
@@ -312,7 +325,10 @@ def test_what_can_not_be_right_is_refused(name: str, body: bytes) -> None:
     assert str(error).isprintable()
 
 
-@pytest.mark.parametrize("urls", [{}, {"result_urls": None}, {"result_urls": []}])
+@pytest.mark.parametrize(
+    "urls",
+    [{}, *[{"result_urls": value} for value in (None, [], "", "  ", [None], [""], [None, " ", "\n"])]],
+)
 def test_completed_without_images_is_an_error_of_its_own(urls: dict[str, Any]) -> None:
     """It may be a moderation block: a failure of the generation that names it, and no retry mends it."""
     error = refused(GET, got(status=2, **urls))
