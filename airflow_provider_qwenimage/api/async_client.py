@@ -15,6 +15,7 @@ import aiohttp
 from tenacity import AsyncRetrying
 
 from airflow_provider_qwenimage.api import wire
+from airflow_provider_qwenimage.api.async_body import STILL_PACKED, start_of
 from airflow_provider_qwenimage.api.async_session import open_session
 from airflow_provider_qwenimage.api.async_surroundings import proxy_for, trusted_certificates, why_not_connected
 from airflow_provider_qwenimage.api.errors import NotSentError, QwenImageError, ServiceError
@@ -111,14 +112,10 @@ class AsyncQwenImageClient:
             allow_redirects=False,  # a redirect would carry the key to another place
             proxy=self._proxy,
             ssl=self._tls,
+            **STILL_PACKED,
         ) as response:
-            content = bytearray()
-            async for chunk in response.content.iter_any():
-                content += chunk
-                if len(content) > wire.MAX_REPLY_BYTES:
-                    break
-            cut, retry_after = bytes(content[: wire.MAX_REPLY_BYTES + 1]), response.headers.get("Retry-After")
-            return wire.Reply(response.status, cut, retry_after, self.settings.api_key)
+            content = await start_of(response, wire.MAX_REPLY_BYTES + 1)
+            return wire.Reply(response.status, content, response.headers.get("Retry-After"), self.settings.api_key)
 
 
 class _Body(aiohttp.BytesPayload):

@@ -15,8 +15,10 @@ from tenacity import AsyncRetrying
 from yarl import URL
 
 from airflow_provider_qwenimage.api import downloading
+from airflow_provider_qwenimage.api.async_body import STILL_PACKED, pieces
 from airflow_provider_qwenimage.api.async_session import PublicConnector, open_session
 from airflow_provider_qwenimage.api.async_surroundings import proxy_for, trusted_certificates
+from airflow_provider_qwenimage.api.decoding import AS_IT_IS
 from airflow_provider_qwenimage.api.downloading import MAX_BYTES, Downloaded
 from airflow_provider_qwenimage.api.errors import ImageError
 from airflow_provider_qwenimage.api.hosts import check_public
@@ -143,7 +145,9 @@ class AsyncDownloader:
         return session.get(
             URL(url, encoded=url.isascii()),  # a signature may cover the escapes as they are
             timeout=aiohttp.ClientTimeout(total=left, connect=self._timeout, sock_read=self._timeout),
+            headers=AS_IT_IS,
             allow_redirects=False,
+            **STILL_PACKED,
             **way,
         )
 
@@ -167,7 +171,7 @@ class AsyncDownloader:
 async def _pieces(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[bytes]:
     """Yield the body as it arrives; errors of whoever takes the pieces are not touched."""
     with _errors(url):
-        async for piece in response.content.iter_any():
+        async for piece in pieces(response):
             yield piece
 
 

@@ -6,12 +6,15 @@ import http.client
 import io
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from weakref import WeakSet
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -19,6 +22,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from airflow_provider_qwenimage.api import hosts
+from airflow_provider_qwenimage.api.decoding import AS_IT_IS
 from airflow_provider_qwenimage.api.errors import ForbiddenHostError
 
 
@@ -29,10 +33,30 @@ class NotConnected(Exception):
     """
 
 
+class _Sockets:
+    """Those of a session that are open."""
+
+    def __init__(self) -> None:
+        self._open: WeakSet[socket.socket] = WeakSet()
+        self._lock = threading.Lock()
+
+    def add(self, opened: Any) -> None:
+        if isinstance(opened, socket.socket):  # TLS in a proxy's TLS is none
+            with self._lock:
+                self._open.add(opened)
+
+    def shut_down(self) -> None:
+        with self._lock:
+            for one in self._open:
+                with suppress(OSError):  # it is closed
+                    socket.socket.shutdown(one, socket.SHUT_RDWR)  # TLS would change objects that its thread uses
+
+
 @dataclass(frozen=True)
 class _Rules:
     until: Callable[[], float]
     public_only: bool
+    sockets: _Sockets
 
 
 class Session(requests.Session):
@@ -48,10 +72,16 @@ class Session(requests.Session):
 
     def __init__(self, until: Callable[[], float], *, public_only: bool = False) -> None:
         super().__init__()
+        self.headers.update(AS_IT_IS)
         # What one answer sets must not go along with requests for others.
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self._sockets = _Sockets()
         for scheme in ("http://", "https://"):
-            self.mount(scheme, _Adapter(_Rules(until, public_only)))
+            self.mount(scheme, _Adapter(_Rules(until, public_only, self._sockets)))
+
+    def break_off(self) -> None:
+        """Break all connections, in whatever thread they are waited for, so that nobody waits for them any more."""
+        self._sockets.shut_down()
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Say that the answer leads nowhere."""
@@ -98,6 +128,7 @@ class _Connection:
         try:
             self._bound_answers()
             super().connect()  # type: ignore[misc]
+            self.rules.sockets.add(self.sock)  # type: ignore[attr-defined]
         except ForbiddenHostError:
             raise
         except Exception as error:

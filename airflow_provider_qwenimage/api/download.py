@@ -32,7 +32,7 @@ class Downloader:
     :param time_limit: seconds that one download may take.
     :param max_bytes: longest body that is accepted.
     :param public_only: whether URLs that lead to a private or loopback address are refused.
-    :param sleep: waits between attempts, seconds.
+    :param sleep: waits between attempts, seconds; None for a wait that ``stop`` ends.
     """
 
     def __init__(
@@ -43,13 +43,14 @@ class Downloader:
         time_limit: float = 600.0,
         max_bytes: int = MAX_BYTES,
         public_only: bool = False,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
+        self._stopped = threading.Event()
         self._timeout = timeout
         self._time_limit = time_limit
         self._max_bytes = max_bytes
         self._public_only = public_only
-        self._retrying = Retrying(**downloading.policy(retries), sleep=sleep)
+        self._retrying = Retrying(**downloading.policy(retries), sleep=sleep or self._pause)
         self._session = Session(self._until, public_only=public_only)
         self._routes: dict[tuple[str, str], Route] = {}
         self._of_thread = threading.local()
@@ -57,6 +58,14 @@ class Downloader:
     def close(self) -> None:
         """Close the connections that are kept. Further calls open new ones."""
         self._session.close()
+
+    def stop(self) -> None:
+        """End the downloads that are under way in other threads: they raise an ``ImageError``, and so do further ones.
+
+        One that is just connecting ends when it has, ``timeout`` seconds later at most.
+        """
+        self._stopped.set()
+        self._session.break_off()
 
     def fetch(self, url: str, file: BinaryIO) -> Downloaded:
         """Write the image behind ``url`` to ``file`` and check that it is whole.
@@ -84,23 +93,33 @@ class Downloader:
         downloaded: Downloaded = self._retrying(again)
         return downloaded
 
+    def _pause(self, seconds: float) -> None:
+        self._stopped.wait(seconds)
+
     def _until(self) -> float:
         """Return when the download of this thread must be complete, ``time.monotonic()`` seconds."""
-        until: float = self._of_thread.until
+        until: float = time.monotonic() if self._stopped.is_set() else self._of_thread.until
         return until
 
     def _fetch_once(self, url: str, file: BinaryIO) -> Downloaded:
+        self._check_not_stopped(url)
         target = downloading.Target(file, url, self._max_bytes)
         self._of_thread.until = time.monotonic() + self._time_limit
         try:
             with self._follow(url) as answer:
                 downloading.check_status(answer.status_code, answer.headers.get("Retry-After"), url)
                 for piece in pieces(answer):
+                    self._check_not_stopped(url)
                     target.count(piece)
                     target.write((piece,))
         except (NotConnected, requests.RequestException) as error:
             raise downloading.failed(url, _reason(error)) from error
+        self._check_not_stopped(url)  # a body without a length looks complete where it was broken off
         return target.finish()
+
+    def _check_not_stopped(self, url: str) -> None:
+        if self._stopped.is_set():
+            raise ImageError(f"The image at {downloading.shown(url)} was not fetched: the download was stopped.")
 
     def _follow(self, url: str) -> requests.Response:
         """Get the URL, and where it redirects to; each address is judged before it is called."""

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from airflow_provider_qwenimage.api.decoding import AS_IT_IS
 from airflow_provider_qwenimage.api.errors import InvalidSettingsError
 from airflow_provider_qwenimage.api.rules import is_http_url, short
 from airflow_provider_qwenimage.api.wire import DEFAULT_BASE_URL
@@ -47,7 +48,7 @@ class Settings:
 
     def headers(self) -> dict[str, str]:
         """Return the headers of every call; they hold the key and go to the service alone."""
-        return {"Api-Key": self.api_key, "Content-Type": "application/json", "Accept": "application/json"}
+        return {"Api-Key": self.api_key, "Content-Type": "application/json", "Accept": "application/json", **AS_IT_IS}
 
     @property
     def host(self) -> str:

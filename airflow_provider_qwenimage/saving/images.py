@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -22,8 +21,7 @@ from airflow_provider_qwenimage.outlets import announce
 from airflow_provider_qwenimage.saving.names import fill_in
 from airflow_provider_qwenimage.saving.scratch import scratch
 from airflow_provider_qwenimage.saving.storage import filesystem_of, store, tell_lineage
-
-AT_A_TIME = 4
+from airflow_provider_qwenimage.saving.threads import Threads
 
 
 @dataclass(frozen=True)
@@ -98,6 +96,9 @@ def save_images(
 ) -> tuple[list[dict[str, Any]], list[Exception]]:
     """Save all images; one that fails does not stop the others.
 
+    What a signal raises here meanwhile, as when ``execution_timeout`` is over, is not held up by slow downloads:
+    nothing more is fetched, and an image that was fetched may be stored still; see ``Threads``.
+
     :return: a record for each saved image, in order (``path``, ``url``, ``index``, ``generation_id``, ``width`` and
         ``height`` in pixels, ``content_type``, ``bytes``, ``sha256``, and the delivery's facts), and the errors of
         those that were not saved.
@@ -113,8 +114,8 @@ def save_images(
         except Exception as error:
             return error
 
-    with closing(downloader), ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="qwenimage-save") as pool:
-        outcomes = list(pool.map(save, range(len(urls)), urls))
+    with closing(downloader), Threads(downloader) as threads:
+        outcomes = threads.each(save, urls)
     for path in chain.from_iterable(stored):
         tell_lineage(path)
     records = [outcome for outcome in outcomes if isinstance(outcome, dict)]

@@ -374,6 +374,81 @@ def test_a_cancelled_download_ends_at_once(loop: asyncio.AbstractEventLoop) -> N
         assert time.monotonic() - start < 3
 
 
+# Stopped from another thread
+
+
+class Stuck:
+    """Servers' answers that do not come to an end by themselves; ``begun`` is set when one is under way."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.server: Any = None
+
+    def answer(self, start: bytes, more: bytes = b"") -> Callable[[socket.socket], None]:
+        def send(connection: socket.socket) -> None:
+            connection.sendall(start)
+            self.begun.set()
+            while not self.server.wait(0.02):
+                connection.sendall(more)
+
+        return send
+
+
+BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + PNG
+STUCK = {
+    "trickle": (BEGUN, b"x"),
+    "silent": (BEGUN, b""),
+    "no-headers": (b"HTTP/1.1 200 OK\r\n", b""),
+    "headers-that-trickle": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "no-answer": (b"", b""),
+    "complete-perhaps": (b"HTTP/1.1 200 OK\r\n\r\n" + PNG, b""),
+}
+
+
+def stopped(downloader: Downloader, url: str, begun: threading.Event) -> BaseException | None:
+    """The error that a download ends in when it is stopped while it is under way."""
+    with closing(downloader), ThreadPoolExecutor(1) as pool:
+        found = pool.submit(downloader.fetch, url, io.BytesIO())
+        assert begun.wait(10)
+        downloader.stop()
+        return found.exception(timeout=10)
+
+
+@pytest.mark.parametrize("name", STUCK)
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_a_stopped_download_ends(name: str, secure: bool, environment: Any, authority: Authority) -> None:
+    """Whatever it waits for: it is not tried again, and counts as an image in no case."""
+    stuck = Stuck()
+    environment(REQUESTS_CA_BUNDLE=str(authority.bundle))
+    with Server(stuck.answer(*STUCK[name]), tls=authority.server if secure else None) as stuck.server:
+        error = stopped(Downloader(), f"{stuck.server.url}/a.png?X-Sig=secret", stuck.begun)
+        assert isinstance(error, ImageError)
+        assert not error.retry_safe
+        assert "was stopped" in error.message
+        assert "secret" not in str(error)
+        assert len(stuck.server.requests) == 1
+
+
+def test_a_wait_between_attempts_is_stopped() -> None:
+    """However long the image's host wants it to be."""
+    stuck = Stuck()
+    busy = http(503, b"", Retry_After="3600")
+    with Server(stuck.answer(busy), IMAGE) as stuck.server:
+        error = stopped(Downloader(retries=Retries(longest_wait=3600)), stuck.server.url, stuck.begun)
+        assert isinstance(error, ImageError)
+        assert len(stuck.server.requests) == 1
+
+
+def test_nothing_is_fetched_after_a_stop() -> None:
+    """Those that were to come are over, too."""
+    with Server(IMAGE) as server, closing(Downloader()) as downloader:
+        downloader.fetch(server.url, io.BytesIO())
+        downloader.stop()
+        with pytest.raises(ImageError, match="was stopped"):
+            downloader.fetch(server.url, io.BytesIO())
+        assert len(server.requests) == 1
+
+
 # From servers that go further
 
 

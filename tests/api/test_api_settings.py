@@ -26,6 +26,7 @@ def test_the_defaults_are_the_service() -> None:
         "Api-Key": KEY,
         "Content-Type": "application/json",
         "Accept": "application/json",
+        "Accept-Encoding": "identity",
     }
 
 
