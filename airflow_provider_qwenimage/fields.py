@@ -1,6 +1,7 @@
 """Operator arguments: literals are checked when the DAG file is parsed, rendered values before anything is sent.
 
 Jinja renders to text, so that ``"{{ params.n }}"`` arrives as ``"2"`` and a list as its ``repr``: both are read back.
+So are literal texts, which a mapped task gets from the rows of a table.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_provider_qwenimage.api.models import GenerationRequest
 
 REQUEST_FIELDS = ("prompt", "image_urls", "aspect_ratio", "num_outputs", "prompt_optimization", "model_id")
+YEAR = 365 * 24 * 3600  # seconds; far longer times overflow where they are added to a date
 
 
 def is_literal(value: Any) -> bool:
@@ -34,7 +36,7 @@ def check_literals(**fields: Any) -> None:
 
     :raises InvalidRequestError: one breaks a rule of the service.
     """
-    literals = {name: value for name, value in fields.items() if is_literal(value)}
+    literals = {name: read_back(name, value) for name, value in fields.items() if is_literal(value)}
     with airflow_errors():
         for name, value in literals.items():
             _apply(rules.FIELDS[name], value)
@@ -49,12 +51,19 @@ def build_request(**fields: Any) -> GenerationRequest:
     """
     from airflow_provider_qwenimage.api.models import GenerationRequest
 
-    fields["num_outputs"] = whole_number(fields["num_outputs"])
-    fields["prompt_optimization"] = yes_or_no(fields["prompt_optimization"])
-    fields["aspect_ratio"] = none_if_empty(fields["aspect_ratio"])
-    fields["image_urls"] = text_list(none_if_empty(fields["image_urls"]))
     with airflow_errors():
-        return GenerationRequest.checked(**fields)
+        return GenerationRequest.checked(**{name: read_back(name, value) for name, value in fields.items()})
+
+
+def read_back(name: str, value: Any) -> Any:
+    """Return what the text of a request field stands for; anything else unchanged."""
+    if name == "num_outputs":
+        return whole_number(value)
+    if name == "prompt_optimization":
+        return yes_or_no(value)
+    if name == "aspect_ratio":
+        return none_if_empty(value)
+    return text_list(none_if_empty(value)) if name == "image_urls" else value
 
 
 def whole_number(value: Any) -> Any:
@@ -137,11 +146,14 @@ def in_seconds(name: str, value: Any) -> float:
     """Return a time in seconds.
 
     :param value: a number of seconds, or a timedelta.
-    :raises InvalidRequestError: it is none, or not above 0; found late, it would fail a task that has paid.
+    :raises InvalidRequestError: it is none, not above 0, or longer than a year; found late, it would fail a task that
+        has paid.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < inf:
-        raise_invalid(f"{name} must be a number of seconds above 0, not {value!r}.")
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number <= YEAR:
+        raise_invalid(
+            f"{name} must be a number of seconds above 0 and at most {YEAR:,} (a year), not {rules.short(value)}."
+        )
     return number
 
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qwenimage._compat import AirflowNotFoundException, BaseHook, object_storage_path
+from airflow_provider_qwenimage.api.rules import MAX_UPLOAD_BYTES
 from airflow_provider_qwenimage.exceptions import airflow_errors
 from airflow_provider_qwenimage.provider_info import (
     CONN_TYPE,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from airflow_provider_qwenimage.api.settings import Settings
 
 DEFAULT_TIMEOUT = 3600.0  # seconds
-MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 
 
 class QwenImageHook(BaseHook):

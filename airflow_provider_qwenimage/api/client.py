@@ -18,8 +18,9 @@ from airflow_provider_qwenimage.api.connections import NotConnected, Session
 from airflow_provider_qwenimage.api.errors import NotSentError, QwenImageError, ServiceError
 from airflow_provider_qwenimage.api.models import Generation, GenerationRequest, Submission
 from airflow_provider_qwenimage.api.retrying import Retries
+from airflow_provider_qwenimage.api.rules import MAX_UPLOAD_BYTES
 from airflow_provider_qwenimage.api.settings import Settings, check_certificates
-from airflow_provider_qwenimage.api.upload import MAX_UPLOAD_BYTES, InputImage, check_input, send
+from airflow_provider_qwenimage.api.upload import InputImage, check_input, send
 
 Answer = TypeVar("Answer")
 

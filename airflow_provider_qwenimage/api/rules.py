@@ -14,6 +14,7 @@ ASPECT_RATIOS = ("3:4", "9:16", "4:3", "16:9")
 MAX_OUTPUTS = 4
 DEFAULT_ASPECT_RATIO = "16:9"
 DEFAULT_MODEL_ID = "0-24"
+MAX_UPLOAD_BYTES = 10 * 1024 * 1024  # of an input image
 
 
 def prompt(value: Any) -> Any:

@@ -14,9 +14,9 @@ from airflow_provider_qwenimage.api.connections import NotConnected, Session
 from airflow_provider_qwenimage.api.errors import BrokenImageError, InvalidRequestError, UploadError
 from airflow_provider_qwenimage.api.images import inspect
 from airflow_provider_qwenimage.api.models import UploadForm
+from airflow_provider_qwenimage.api.rules import MAX_UPLOAD_BYTES
 from airflow_provider_qwenimage.api.text import printable
 
-MAX_UPLOAD_BYTES = 10 * 1024 * 1024
 ACCEPTED = {"image/jpeg": "jpg", "image/png": "png"}
 
 

@@ -124,7 +124,6 @@ class Buyer:
         return await self._bought(entry, before, submission)
 
     async def _bought(self, entry: Entry, purchases: int, submission: Submission) -> Word:
-        metrics.count("submitted")
         word = self._word(
             entry,
             SUBMITTED,
@@ -134,6 +133,7 @@ class Buyer:
             estimated_time=submission.estimated_time,
         )
         await self._note(word)
+        metrics.count("submitted")
         return word
 
     async def _refused(

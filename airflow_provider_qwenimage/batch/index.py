@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -222,11 +222,17 @@ class Index:
         )
         return [(key, Verdict(*rest)) for key, *rest in self._db.execute(query, (*good, limit))]
 
-    def all_final(self, good: tuple[str, ...]) -> bool:
-        """Tell whether no item that did not end well could be mended by a new try."""
-        marks = ",".join("?" * len(good))
-        query = f"SELECT COUNT(*) FROM items WHERE leader IS NULL AND outcome NOT IN ({marks}) AND NOT final"  # noqa: S608
-        return not self._number(query, *good)
+    def all_final(self, good: tuple[str, ...], but_for: Collection[str] = ()) -> bool:
+        """Tell whether no item that did not end well could be mended by a new try.
+
+        :param but_for: reasons that count as no final ones.
+        """
+        marks, reasons = (",".join("?" * len(names)) for names in (good, but_for))
+        query = (
+            f"SELECT COUNT(*) FROM items WHERE leader IS NULL AND outcome NOT IN ({marks}) "  # noqa: S608
+            f"AND (NOT final OR reason IN ({reasons}))"
+        )
+        return not self._number(query, *good, *but_for)
 
     def results(self, marker: int | None) -> Iterator[dict[str, Any]]:
         """Return a dict per item, in the order of the input: the lines of the manifest.

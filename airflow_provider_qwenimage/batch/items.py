@@ -34,11 +34,6 @@ class Item:
     image: str | None
     fingerprint: str
 
-    @property
-    def asked(self) -> dict[str, Any]:
-        """The request in the user's words, for the manifest."""
-        return {**self.request, **({"image": self.image} if self.image else {})}
-
 
 class ItemMaker:
     """Makes items of rows.

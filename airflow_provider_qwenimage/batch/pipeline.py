@@ -13,12 +13,14 @@ from airflow_provider_qwenimage import metrics
 from airflow_provider_qwenimage.api.errors import (
     GenerationFailedError,
     GenerationTimeoutError,
+    InvalidSettingsError,
     NotFoundError,
     QwenImageError,
+    RejectedError,
 )
 from airflow_provider_qwenimage.api.models import Generation
 from airflow_provider_qwenimage.api.text import printable
-from airflow_provider_qwenimage.api.waiting import Plan
+from airflow_provider_qwenimage.api.waiting import Plan, about
 from airflow_provider_qwenimage.async_wait import Poller
 from airflow_provider_qwenimage.batch.buying import Buyer
 from airflow_provider_qwenimage.batch.index import BUY, WAIT, Entry, Index, Verdict, in_words
@@ -105,8 +107,10 @@ class Pipeline:
         except Exception as error:  # whatever it is, the others go on
             self.log.exception("Item %s broke off", printable(entry.item.key))
             held = self.index.word(entry.item.key)
-            bought = self.ledger.counts(held, entry.item.fingerprint) and held and held.state == SUBMITTED
-            self._settle(entry, Verdict.of("not_saved" if bought else "not_submitted", error))
+            if held and held.state == SUBMITTED and self.ledger.counts(held, entry.item.fingerprint):
+                self._settle(entry, _not_saved(held, error))
+            else:
+                self._settle(entry, Verdict.of("not_submitted", error))
 
     async def _submit(self, entry: Entry) -> None:
         found = await self.buyer.buy(entry)
@@ -143,7 +147,7 @@ class Pipeline:
             await self._note(over)
             self._settle(entry, Verdict.of("failed", found, final=bool(over.final)))
         else:
-            self._settle(entry, Verdict.of("not_saved", found))
+            self._settle(entry, _not_saved(held, found))
 
     async def _save(self, entry: Entry, held: Word, generation: Generation) -> None:
         seconds = round(time.time() - (held.submitted_at or held.at), 1)
@@ -154,7 +158,7 @@ class Pipeline:
         state = SUBMITTED if errors else SAVED
         await self._note(replace(held, state=state, at=time.time(), images=records, seconds=seconds))
         if errors:
-            self._settle(entry, Verdict.of("not_saved", errors[0]))
+            self._settle(entry, _not_saved(held, errors[0]))
         else:
             self._settle(entry, saved(entry, len(records)))
 
@@ -169,6 +173,14 @@ class Pipeline:
         self.index.settle(entry, verdict)
         self.progress.ended(entry, verdict)
         metrics.count("succeeded" if verdict.outcome in self.rules.good else "failed")
+
+
+def _not_saved(held: Word, error: Exception) -> Verdict:
+    """Return how an item ended that is bought. A retry of it costs nothing, and reads the connection anew: a key that
+    is refused now may have been replaced by then."""
+    if isinstance(error, (RejectedError, InvalidSettingsError)):
+        return Verdict.of("not_saved", about(error, str(held.generation_id)), final=False)
+    return Verdict.of("not_saved", error)
 
 
 def _told(error: QwenImageError) -> dict[str, Any]:

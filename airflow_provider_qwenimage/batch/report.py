@@ -6,13 +6,14 @@ import time
 from typing import Any
 
 from airflow_provider_qwenimage._compat import AirflowException, AirflowFailException
-from airflow_provider_qwenimage.api.errors import QwenImageError
+from airflow_provider_qwenimage.api.errors import AuthenticationError, InvalidSettingsError, QwenImageError
 from airflow_provider_qwenimage.api.text import printable
 from airflow_provider_qwenimage.batch.index import Index, Verdict
 from airflow_provider_qwenimage.batch.ledger import Ledger
 from airflow_provider_qwenimage.exceptions import for_airflow
 
 SHOWN = 5
+MENDED_IN_CONNECTION = (AuthenticationError, InvalidSettingsError)
 
 
 class BatchError(QwenImageError):
@@ -39,10 +40,13 @@ def summary(index: Index, ledger: Ledger, good: tuple[str, ...], leaning: int | 
     return found if leaning is None else found | {"deduplicated": leaning}
 
 
-def failure(index: Index, good: tuple[str, ...], manifest: str) -> QwenImageError | None:
+def failure(index: Index, good: tuple[str, ...], manifest: str, bought: int) -> QwenImageError | None:
     """Return the error for what was not saved; None if everything was.
 
-    It is final for Airflow if no new try could mend anything.
+    It is final for Airflow if no new try could mend anything. A key that is refused after it has bought something is
+    probably being replaced, and a new try reads the connection anew.
+
+    :param bought: how many generations were bought in all tries.
     """
     outcomes = index.outcomes()
     failed = {name: number for name, number in outcomes.items() if name not in good}
@@ -54,7 +58,27 @@ def failure(index: Index, good: tuple[str, ...], manifest: str) -> QwenImageErro
         f"{sum(failed.values())} of {index.asked()} requests have no saved images: {counts}. "
         f"All of them: {manifest}. The first ones: {first}."
     )
-    return for_airflow(error, AirflowFailException if index.all_final(good) else AirflowException)
+    mendable = [kind.__name__ for kind in MENDED_IN_CONNECTION] if bought else []
+    return for_airflow(error, AirflowFailException if index.all_final(good, mendable) else AirflowException)
+
+
+def unusable_connection(error: QwenImageError, bought: int) -> QwenImageError:
+    """Return the error for a connection that can't be used, or that the service refuses, before a try has begun.
+
+    It is final for Airflow if nothing is bought; else a retry goes on with that, once the connection is mended.
+
+    :param bought: how many generations were bought in all tries.
+    """
+    if not bought:
+        return for_airflow(error)
+    kind = next(kind for kind in MENDED_IN_CONNECTION if isinstance(error, kind))
+    told = kind(error.message, http_status=error.http_status, service_message=error.service_message)
+    told.money = (
+        f"In this run of the task {bought} generations were bought. They are remembered: "
+        "a retry goes on with them and does not buy them again."
+    )
+    told.advice = f"{told.advice} {BatchError.advice}".lstrip()
+    return for_airflow(told, AirflowException)
 
 
 def stopped(in_flight: int) -> QwenImageError:

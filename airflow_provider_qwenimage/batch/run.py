@@ -17,7 +17,14 @@ from airflow_provider_qwenimage.batch.ledger import Identity, Ledger
 from airflow_provider_qwenimage.batch.loading import load, rows
 from airflow_provider_qwenimage.batch.manifest import default_name, first_images, one_s_own, write_manifest
 from airflow_provider_qwenimage.batch.pipeline import Limits, Pipeline
-from airflow_provider_qwenimage.batch.report import failure, goes_on, stopped, summary
+from airflow_provider_qwenimage.batch.report import (
+    MENDED_IN_CONNECTION,
+    failure,
+    goes_on,
+    stopped,
+    summary,
+    unusable_connection,
+)
 from airflow_provider_qwenimage.batch.resuming import Rules
 from airflow_provider_qwenimage.batch.running import LoopThread, Stopped
 from airflow_provider_qwenimage.batch.trigger import QwenImageBatchTrigger
@@ -61,6 +68,7 @@ class BatchRun:
 
         :raises InvalidRequestError: requests or arguments can't be used; nothing was sent.
         :raises BatchError: not everything was saved.
+        :raises InvalidSettingsError: the connection can't be used. Retried by Airflow if something is bought.
         """
         with Index() as index:
             leaning = self._load(index)
@@ -68,6 +76,8 @@ class BatchRun:
             try:
                 ledger.take_over(resumed=self._resumed)
                 self._make(index, ledger)
+            except MENDED_IN_CONNECTION as error:
+                raise unusable_connection(error, index.bought(ledger.marker)) from error.__cause__
             finally:
                 self._close(ledger)
             return self._finish(index, ledger, leaning)
@@ -145,7 +155,7 @@ class BatchRun:
         operator.log.info("Of %(asked)d asked for %(saved)d are saved; bought %(bought)d in %(seconds).0f s", told)
         operator.push(self._context, summary=told, images=first_images(index, ledger.marker, IMAGES_SHOWN))
         self._tell_lineage()
-        error = failure(index, self._rules.good, path)
+        error = failure(index, self._rules.good, path, told["bought"])
         if error and (operator.on_failure == "fail" or not told["saved"]):
             raise error
         if error:

@@ -38,7 +38,7 @@ class QwenImageBatchTrigger(BaseTrigger):
 
     :param generations: a list of id, time of submission (epoch seconds), deadline (epoch seconds) and estimate
         (seconds from submission, or None) for each.
-    :param qwenimage_conn_id: id of the connection; looked up once per run, off the event loop.
+    :param qwenimage_conn_id: id of the connection; looked up off the event loop, and again when the key is refused.
     :param poll_interval: fixed seconds between polls of a generation; None for intervals that follow the estimate.
     :param least_seconds: no poll, and so no event, before the trigger has run for so long in its triggerer.
     """

@@ -6,18 +6,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qwenimage._compat import conf
-from airflow_provider_qwenimage.api.rules import DEFAULT_MODEL_ID
+from airflow_provider_qwenimage.api.rules import DEFAULT_MODEL_ID, MAX_UPLOAD_BYTES
 from airflow_provider_qwenimage.batch.literals import check_literal, check_path
 from airflow_provider_qwenimage.fields import (
     check_literals,
     check_output_path,
     in_seconds,
     is_literal,
+    none_if_empty,
     number_or_none,
     raise_invalid,
     whole_number,
 )
-from airflow_provider_qwenimage.hooks import DEFAULT_TIMEOUT, MAX_UPLOAD_BYTES
+from airflow_provider_qwenimage.hooks import DEFAULT_TIMEOUT
 from airflow_provider_qwenimage.links import IMAGES_LINKS
 from airflow_provider_qwenimage.operators.submitting import UNKNOWN_SUBMIT, PayingOperator
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
@@ -84,8 +85,8 @@ class QwenImageBatchGenerateOperator(WaitingTask, PayingOperator):
     :param max_upload_bytes: longest input image that is accepted.
     :param deferrable: wait in the triggerer: submit ``max_active``, release the worker until they have all ended, save
         them, and so on.
-    :param timeout: seconds, or a timedelta, that each generation may take from its submission; also how long
-        submissions that are refused (429, 503) are tried again without a single one being accepted.
+    :param timeout: seconds, or a timedelta, that each generation may take from its submission, at most a year; also how
+        long submissions that are refused (429, 503) are tried again without a single one being accepted.
     :param poll_interval: fixed seconds, or a timedelta, between polls; None for intervals that follow the service's
         estimate.
     :raises InvalidRequestError: requests or arguments can't be used; nothing was sent. Not retried by Airflow.
@@ -169,7 +170,7 @@ class QwenImageBatchGenerateOperator(WaitingTask, PayingOperator):
         self.log.info("The triggerer's wait ended: %s", summary_of(event))
         return self._go(context, resumed=True)
 
-    def rescue(self, context: Context) -> str:
+    def rescue(self, context: Context, *, out_of_time: bool) -> str:
         """Go on without the trigger: the ledger knows all."""
         return self._go(context, resumed=True)
 
@@ -197,7 +198,7 @@ class QwenImageBatchGenerateOperator(WaitingTask, PayingOperator):
             check_file_name(self.file_name, keyed=True)
         if is_literal(self.output_path):
             check_output_path(self.output_path)
-        if self.manifest is not None and is_literal(self.manifest):
+        if none_if_empty(self.manifest) is not None and is_literal(self.manifest):
             check_output_path(self.manifest, "manifest")
         self._check_requests()
 

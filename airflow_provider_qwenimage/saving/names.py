@@ -52,10 +52,13 @@ def _check(template: str, images: int, keyed: bool) -> None:
         )
     allowed = (*PLACEHOLDERS, KEY) if keyed else PLACEHOLDERS
     try:
-        used = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+        parts = [(field, form or "") for _, field, form, _ in Formatter().parse(template) if field is not None]
         sample = template.format(generation_id="g", index=0, ext="jpeg", sha256="0" * 64, key="k")
     except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise InvalidRequestError(_bad_name(template, f"it can't be filled in ({error})", allowed)) from None
+    used = {field for field, _ in parts}
+    if any("{" in form for _, form in parts):  # it would depend on an id that only the purchase tells
+        raise InvalidRequestError(_bad_name(template, "one placeholder stands inside another", allowed))
     if used - set(allowed):
         raise InvalidRequestError(_bad_name(template, "it has other placeholders", allowed))
     if images > 1 and not used & {"index", "sha256"}:

@@ -6,8 +6,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qwenimage._compat import BaseOperator
+from airflow_provider_qwenimage.api.rules import MAX_UPLOAD_BYTES
 from airflow_provider_qwenimage.fields import required_text
-from airflow_provider_qwenimage.hooks import MAX_UPLOAD_BYTES, QwenImageHook
+from airflow_provider_qwenimage.hooks import QwenImageHook
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
 
 if TYPE_CHECKING:

@@ -18,6 +18,8 @@ from hashlib import sha256
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from airflow_provider_qwenimage.outlets import LOCAL
+
 if TYPE_CHECKING:
     from airflow_provider_qwenimage.api.images import ImageFormat
     from airflow_provider_qwenimage.ui.records import Image
@@ -26,7 +28,6 @@ LARGEST = 64 * 1024 * 1024
 SECONDS = 30.0
 PIECE = 256 * 1024
 IN_MEMORY = 2 * 1024 * 1024
-LOCAL = ("", "file", "local")
 # Airflow's registry of storages has none of these unless somebody adds one; a server must not fetch what it is told to.
 NOT_STORAGE = ("http", "https", "ftp")
 

@@ -27,6 +27,11 @@ ENDINGS: dict[str, tuple[dict[str, Any] | None, dict[str, Any], str]] = {
         {},
         "saved saved not_submitted not_submitted not_submitted",
     ),
+    "key refused": (
+        {"kind": "refuse", "message": "Invalid API KEY", "status": 401, "skip": 2, "times": 99},
+        {},
+        "saved saved not_submitted not_submitted not_submitted",
+    ),
     "broken image": (
         {"endpoint": "image", "kind": "truncated_image", "times": 9999},
         {},
