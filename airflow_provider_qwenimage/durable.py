@@ -21,6 +21,12 @@ log = logging.getLogger(__name__)
 
 STATE_KEY = "qwenimage_generation"  # it stands in metadata databases: never rename it
 FOLDER = ".qwenimage"
+NOTE_NAME = "README.txt"
+NOTE = """This folder belongs to airflow-provider-qwenimage, whose tasks save images beside it.
+
+It shows that this place can be written to before anything is bought, and holds what retries must know: leave it alone
+while DAG runs are going on. See docs/reliability.md.
+"""
 
 
 @dataclass(frozen=True)
@@ -101,39 +107,66 @@ class FileStore:
         :raises ValueError: it is damaged.
         :raises AirflowException: it can't be read now; nothing must be bought without having looked.
         """
+        from airflow_provider_qwenimage.saving.storage import filesystem_of, read_bytes
+
         try:
-            with self._path.open("rb") as file:
-                return Record.read(json.loads(file.read()))
+            stored = read_bytes(self._path, filesystem_of(self._path))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError as error:
-            raise ValueError(
-                f"{self._path}: {error}. It may tell of a generation that was paid for; remove the file to submit anew."
-            ) from None
         except Exception as error:  # each file system has errors of its own, and some name no file
             raise AirflowException(
                 f"{self._path} can't be read ({type(error).__name__}: {error}). It may tell of a generation that was "
                 "paid for, so nothing was submitted. The task needs the right to read there; an object store may also "
                 "want the right to list, or it does not say that a file is not there."
             ) from error
+        try:
+            return Record.read(json.loads(stored))
+        except ValueError as error:
+            raise ValueError(
+                f"{self._path}: {error}. It may tell of a generation that was paid for; remove the file to submit anew."
+            ) from None
 
     def save(self, record: Record) -> None:
-        """Replace the record."""
-        from airflow_provider_qwenimage.saving.storage import store_bytes
+        """Replace the record.
 
-        store_bytes(json.dumps(asdict(record)).encode(), self._path)
+        :raises Exception: whatever the storage says; before the purchase nothing must be bought then.
+        """
+        if record.generation_id is None:
+            self._write_before_purchase(json.dumps(asdict(record)), self._path)
+        else:
+            self._write(json.dumps(asdict(record)), self._path)
+
+    def prove_writable(self) -> None:
+        """Leave a note for people in the folder; images go to the same place.
+
+        :raises Exception: whatever the storage says; images could not be saved there either.
+        """
+        self._write_before_purchase(NOTE, self._path.parent / NOTE_NAME)
 
     def forget(self) -> None:
         """Remove the record."""
         with suppress(FileNotFoundError):
             self._path.unlink()
 
+    def _write_before_purchase(self, text: str, path: Any) -> None:
+        try:
+            self._write(text, path)
+        except Exception:
+            log.error("%s can't be written, so images could not be saved there: nothing was submitted", path)
+            raise
+
+    def _write(self, text: str, path: Any) -> None:
+        from airflow_provider_qwenimage.saving.storage import store_bytes
+
+        store_bytes(text.encode(), path)
+
 
 class UpgradedStore:
     """In Airflow's own store, for a task that may have begun under an Airflow before 3.3: its word is in a file.
 
-    The file is only read, and forgotten, never written. A first try looks for it too, although only an earlier one can
-    have left it: an upgrade can lose the number of the try (from 2.11 to 3.3 on SQLite, it drops all task instances).
+    The file is only read, and forgotten, never written; but before a purchase its folder has to be writable. A first
+    try looks for it too, although only an earlier one can have left it: an upgrade can lose the number of the try (from
+    2.11 to 3.3 on SQLite, it drops all task instances).
 
     :param first: whether this is the first try, as far as Airflow knows.
     """
@@ -153,7 +186,12 @@ class UpgradedStore:
         return found
 
     def save(self, record: Record) -> None:
-        """Replace the record; from now on the file does not count."""
+        """Replace the record; from now on the file does not count.
+
+        :raises Exception: nothing can be saved beside it, so nothing must be bought.
+        """
+        if record.generation_id is None:
+            self._file.prove_writable()
         self._own.save(record)
 
     def forget(self) -> None:

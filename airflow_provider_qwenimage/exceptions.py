@@ -54,6 +54,19 @@ def for_airflow(error: QwenImageError, base: type[AirflowException] | None = Non
     return variant
 
 
+def unusable_settings(found: InvalidSettingsError, generation_id: str) -> QwenImageError:
+    """Return the error of a connection that can't be used, for a task whose generation is bought already.
+
+    Unlike before the purchase a retry is worth it: it buys nothing, and what is wrong (a key that is being replaced, a
+    worker without the certificates) may be over by then. A task that ends for good would be cleared, which buys anew.
+    """
+    from airflow_provider_qwenimage.api.waiting import about
+
+    error = for_airflow(about(InvalidSettingsError(found.message), generation_id), AirflowException)
+    error.__cause__ = found.__cause__
+    return error
+
+
 @contextmanager
 def airflow_errors(base: type[AirflowException] | None = None) -> Iterator[None]:
     """Turn the service's errors that leave the block into Airflow's."""

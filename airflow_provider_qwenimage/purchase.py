@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from airflow_provider_qwenimage.api.errors import (
 )
 from airflow_provider_qwenimage.api.text import printable
 from airflow_provider_qwenimage.durable import Record
-from airflow_provider_qwenimage.exceptions import airflow_errors, for_airflow
+from airflow_provider_qwenimage.exceptions import airflow_errors, for_airflow, unusable_settings
 
 if TYPE_CHECKING:
     from airflow_provider_qwenimage.api.models import GenerationRequest
@@ -34,18 +35,29 @@ class Purchase:
     :param fingerprint: digest of the request.
     :param marker: tells the tries of one run of the task from those after a manual Clear.
     :param resubmit: whether to submit again after a submission whose outcome is unknown.
+    :param is_killed: tells whether the task is to end, so that nothing more is bought.
     :param log: the task's logger.
     """
 
     def __init__(
-        self, hook: QwenImageHook, store: Store, *, fingerprint: str, marker: int, resubmit: bool, log: Any
+        self,
+        hook: QwenImageHook,
+        store: Store,
+        *,
+        fingerprint: str,
+        marker: int,
+        resubmit: bool,
+        is_killed: Callable[[], bool],
+        log: Any,
     ) -> None:
         self._hook = hook
         self._store = store
         self._fingerprint = fingerprint
         self._marker = marker
         self._resubmit = resubmit
+        self._is_killed = is_killed
         self._log = log
+        self._unknown_to_service: Record | None = None
 
     def of_earlier_try(self) -> Record | None:
         """Return the generation that an earlier try of this request has bought, if it is still good for something.
@@ -73,6 +85,9 @@ class Purchase:
             client = self._hook.get_conn()
         record = Record(self._fingerprint, self._marker, intended_at=time.time())
         self._store.save(record)  # before the purchase: where this fails, nothing is bought
+        if self._is_killed():
+            self._forget()
+            raise AirflowException("The task was stopped before it submitted anything, so no credits were spent.")
         try:
             submission = client.create_task(request)
         except UnknownOutcomeError as error:
@@ -90,7 +105,6 @@ class Purchase:
         return record
 
     def _note(self, record: Record) -> None:
-        metrics.count("submitted")
         when = "" if record.estimated_time is None else f", ready in about {record.estimated_time:g} s"
         self._log.info("Submitted generation %s%s", printable(str(record.generation_id)), when)
         try:
@@ -98,11 +112,15 @@ class Purchase:
         except Exception:  # it is bought, and known here: failing now would lose it
             shown = printable(str(record.generation_id))
             self._log.exception("Generation %s is bought, but could not be noted for a retry", shown)
+        metrics.count("submitted")
 
     def _forget(self) -> None:
-        """Nothing was bought: the next try is free to submit."""
+        """Nothing was bought: the next try is free to submit, or finds again what this one was to replace."""
         try:
-            self._store.forget()
+            if self._unknown_to_service:  # another account's key, say, or a service in trouble: it may be known again
+                self._store.save(self._unknown_to_service)
+            else:
+                self._store.forget()
         except Exception:  # what the service said must not be lost over it
             self._log.exception("Nothing was bought, but that could not be noted: a retry will not know, and say so")
 
@@ -129,10 +147,11 @@ class Purchase:
             if may_be_unknown(record.submitted_at or 0.0, time.time(), record.estimated_time):
                 return True
             why = "is not known to the service any more"
+            self._unknown_to_service = record
         except AuthenticationError as error:
             raise about(error, generation_id) from error.__cause__
-        except InvalidSettingsError:
-            raise
+        except InvalidSettingsError as error:
+            raise unusable_settings(error, generation_id) from error.__cause__
         except QwenImageError as error:  # it is bought, and the wait bears with a service in trouble
             self._log.warning("Generation %s could not be asked for, going on: %s", shown, error.message)
             return True

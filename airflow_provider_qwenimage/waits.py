@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow_provider_qwenimage import metrics
 from airflow_provider_qwenimage._compat import AirflowException
 from airflow_provider_qwenimage.api.text import printable
-from airflow_provider_qwenimage.exceptions import for_airflow
+from airflow_provider_qwenimage.exceptions import for_airflow, unusable_settings
 
 if TYPE_CHECKING:
     from airflow_provider_qwenimage.api.errors import QwenImageError
     from airflow_provider_qwenimage.api.models import Generation
+    from airflow_provider_qwenimage.api.settings import Settings
     from airflow_provider_qwenimage.api.waiting import Plan
     from airflow_provider_qwenimage.hooks import QwenImageHook
     from airflow_provider_qwenimage.triggers import WaitEvent
@@ -44,8 +45,8 @@ class WaitingTask:
 
         def defer(self, **kwargs: Any) -> NoReturn: ...
 
-        def rescue(self, context: Any) -> Any:
-            """Return the task's result after its trigger failed; None if there is none."""
+        def rescue(self, context: Any, *, out_of_time: bool) -> Any:
+            """Return the task's result after its trigger failed, or Airflow ended it; None if there is none."""
 
     def airflow_base_for(self, error: QwenImageError) -> type[AirflowException] | None:
         """Return the Airflow exception that an error of the wait becomes; None for the usual one."""
@@ -60,6 +61,7 @@ class WaitingTask:
                 "Stopped waiting: there is no cancel, generation %s goes on at the service and may be charged",
                 printable(self._awaited),
             )
+        super().on_kill()  # type: ignore[misc]  # Airflow's own, or that of an operator that submits
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Any) -> Any:
         """Resume; if the trigger crashed or Airflow ended it, ask the service from here before giving up.
@@ -69,7 +71,7 @@ class WaitingTask:
         if next_method == TRIGGER_FAILED:
             why = (next_kwargs or {}).get("error", "no reason given")
             self.log.warning("The wait in the triggerer broke off (%s): asking the service from here", why)
-            outcome = self.rescue(context)
+            outcome = self.rescue(context, out_of_time="timeout" in str(why).lower())
             if outcome is not None:
                 return outcome
         return super().resume_execution(next_method, next_kwargs, context)  # type: ignore[misc]  # Airflow's own
@@ -118,9 +120,19 @@ class WaitingTask:
 
         self._stop, self._awaited = Event(), plan.generation_id
         try:
-            return wait(self.hook.get_settings(), plan, self._stop, self.log)
+            return wait(self._settings(plan.generation_id), plan, self._stop, self.log)
         finally:
             self._awaited = None
+
+    def _settings(self, generation_id: str) -> Settings:
+        from airflow_provider_qwenimage.api.errors import InvalidSettingsError
+
+        try:
+            return self.hook.get_settings()
+        except InvalidSettingsError as error:
+            if self.airflow_base_for(error):
+                raise
+            raise unusable_settings(error, generation_id) from error.__cause__
 
     def _failure(self, error: QwenImageError) -> QwenImageError:
         metrics.count("failed")

@@ -14,6 +14,7 @@ from airflow_provider_qwenimage.api.errors import (
     GenerationFailedError,
     GenerationTimeoutError,
     InvalidRequestError,
+    InvalidSettingsError,
     NotFoundError,
     QwenImageError,
 )
@@ -192,10 +193,11 @@ def timed_out(generation_id: str, waited: float, what: str) -> GenerationTimeout
 def about(error: QwenImageError, generation_id: str) -> QwenImageError:
     """Say in an error that a wait ended in which generation it is about, and that this one is paid for."""
     error.generation_id = error.generation_id or generation_id
-    if isinstance(error, AuthenticationError):
+    if isinstance(error, (AuthenticationError, InvalidSettingsError)):
+        what = "the API key in" if isinstance(error, AuthenticationError) else "what is wrong with"
         error.money = f"Generation {printable(generation_id)} is bought already, and goes on at the service."
         error.advice = (
-            "Check the API key in the Airflow connection. Waiting for this generation again costs "
+            f"Check {what} the Airflow connection. Waiting for this generation again costs "
             "nothing (a QwenImageTaskSensor does); a Clear of the task that submitted it buys another one."
         )
     return error

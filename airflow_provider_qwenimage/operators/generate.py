@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_qwenimage import metrics
 from airflow_provider_qwenimage._compat import conf, object_storage_path
-from airflow_provider_qwenimage.api.errors import InvalidRequestError
-from airflow_provider_qwenimage.api.rules import DEFAULT_MODEL_ID, is_http_url
-from airflow_provider_qwenimage.exceptions import airflow_errors
+from airflow_provider_qwenimage.api.errors import InvalidRequestError, InvalidSettingsError
+from airflow_provider_qwenimage.api.rules import DEFAULT_MODEL_ID, MAX_UPLOAD_BYTES, is_http_url
+from airflow_provider_qwenimage.exceptions import airflow_errors, unusable_settings
 from airflow_provider_qwenimage.fields import (
     build_request,
     check_output_path,
@@ -21,10 +21,10 @@ from airflow_provider_qwenimage.fields import (
     raise_invalid,
     the_one,
 )
-from airflow_provider_qwenimage.hooks import DEFAULT_TIMEOUT, MAX_UPLOAD_BYTES
+from airflow_provider_qwenimage.hooks import DEFAULT_TIMEOUT
 from airflow_provider_qwenimage.lineage import tell_read
 from airflow_provider_qwenimage.links import SAVED_LINKS, publish
-from airflow_provider_qwenimage.operators.submitting import SUBMIT_FIELDS, SubmittingOperator
+from airflow_provider_qwenimage.operators.submitting import NEVER_NONE, SUBMIT_FIELDS, SubmittingOperator
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
 from airflow_provider_qwenimage.saving.names import check_file_name
 from airflow_provider_qwenimage.waits import WaitingTask, time_limit
@@ -128,6 +128,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         self.deferrable = deferrable
         self.timeout = in_seconds("timeout", timeout)
         self.poll_interval = None if poll_interval is None else in_seconds("poll_interval", poll_interval)
+        self._given |= {name for name in ("image", "output_path") if getattr(self, name) is not None}
         self._check_arguments()
 
     def execute(self, context: Context) -> Any:
@@ -152,7 +153,7 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         generation = self.wait_resumed(told, self.poll_interval)
         return self._finish(context, asked, generation, told.submitted_at)
 
-    def rescue(self, context: Context) -> list[str] | None:
+    def rescue(self, context: Context, *, out_of_time: bool) -> list[str] | None:
         """Go on, on this worker, with what this try has bought: its XComs are kept while it is deferred."""
         from airflow_provider_qwenimage.durable import marker_of, store_for
 
@@ -179,13 +180,14 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
 
     def _checked_request(self) -> tuple[GenerationRequest, str | None]:
         """Check all arguments before anything is sent; return the request, and the input image if it is a file."""
+        self.check_given(*NEVER_NONE, "image")
         fields = self.request_fields()
         image = the_one("image", self.image)
         _check_one_image(image, none_if_empty(fields["image_urls"]))
         if image is not None:
             fields["image_urls"] = image if is_http_url(image) else STAND_IN
         request = build_request(**fields)
-        if none_if_empty(self.output_path) is not None:
+        if "output_path" in self._given:  # one that has become nothing, too: its images would be lost on a green task
             check_output_path(self.output_path)
             check_file_name(self.file_name, request.num_outputs)
         return request, None if is_http_url(image) else image
@@ -235,7 +237,10 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         publish(self, context, generation.result_urls[0])
         facts = {name: asked.get(name) for name in ("prompt", "model_id")}
         facts |= {"seconds": seconds, "generation_id": generation.generation_id}
-        records = self._delivered(context, generation, facts)
+        try:
+            records = self._delivered(context, generation, facts)
+        except InvalidSettingsError as error:  # the certificates of this worker, say
+            raise unusable_settings(error, generation.generation_id) from error.__cause__
         self._check_count(len(records), asked.get("num_outputs", 1), generation.generation_id)
         metrics.count("succeeded")
         return [record["path"] or record["url"] for record in records]
@@ -271,9 +276,10 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
     def _check_arguments(self) -> None:
         if self.on_missing_images not in MISSING_IMAGES:
             raise_invalid(f"on_missing_images must be one of {', '.join(MISSING_IMAGES)}.")
-        if is_literal(self.image) and is_literal(self.image_urls):
-            _check_one_image(self.image, self.image_urls)
-        if self.image is not None and is_literal(self.aspect_ratio) and self.aspect_ratio is not None:
+        image, aspect_ratio = none_if_empty(self.image), none_if_empty(self.aspect_ratio)
+        if is_literal(image) and is_literal(self.image_urls):
+            _check_one_image(image, none_if_empty(self.image_urls))
+        if image is not None and is_literal(aspect_ratio) and aspect_ratio is not None:
             raise_invalid("aspect_ratio is for text-to-image only: leave it out when image is given.")
         if self.output_path is not None and is_literal(self.output_path):
             check_output_path(self.output_path)

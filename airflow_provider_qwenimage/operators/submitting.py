@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SUBMIT_FIELDS = (*REQUEST_FIELDS, "min_credits", "qwenimage_conn_id")
 UNKNOWN_SUBMIT = ("fail", "resubmit")
+NEVER_NONE = ("prompt", "image_urls")  # if they were given
 
 
 class PayingOperator(BaseOperator):
@@ -63,6 +64,7 @@ class SubmittingOperator(GenerationLineage, PayingOperator):
 
     template_fields: Sequence[str] = SUBMIT_FIELDS
     ui_color = "#e8e4fa"
+    _killed = False
 
     def __init__(
         self,
@@ -88,15 +90,35 @@ class SubmittingOperator(GenerationLineage, PayingOperator):
         self.min_credits = min_credits
         self.qwenimage_conn_id = qwenimage_conn_id
         self.on_unknown_submit = on_unknown_submit
+        self._given = {name for name in NEVER_NONE if getattr(self, name) is not None}
         check_literals(**self.request_fields())
         if is_literal(min_credits):
             number_or_none("min_credits", min_credits)
         if on_unknown_submit not in UNKNOWN_SUBMIT:
             raise_invalid(f"on_unknown_submit must be one of {', '.join(UNKNOWN_SUBMIT)}.")
 
+    def on_kill(self) -> None:
+        """Buy nothing any more."""
+        self._killed = True
+        super().on_kill()
+
     def request_fields(self) -> dict[str, Any]:
         """Return the request's fields as they are now."""
         return {name: getattr(self, name) for name in REQUEST_FIELDS}
+
+    def check_given(self, *names: str) -> None:
+        """Refuse fields that were given and have become None: what is bought would not be what was meant.
+
+        :raises InvalidRequestError: one has, as after an upstream task that returned nothing.
+        """
+        for name in names:
+            value = getattr(self, name)
+            if name in self._given and (value is None or (isinstance(value, str) and value.strip() == "None")):
+                optional = " Where it may be left out, have an empty text instead: {{ params.it or '' }}."
+                raise_invalid(
+                    f"{name} has become None: did the task or the parameter that it comes from hold a value?"
+                    + ("" if name == "prompt" else optional)
+                )
 
     def purchase(self, context: Any, fields: Mapping[str, Any], output_path: str | None = None) -> Purchase:
         """Return what this task instance buys, with the memory of its earlier tries.
@@ -113,5 +135,6 @@ class SubmittingOperator(GenerationLineage, PayingOperator):
             fingerprint=fingerprint_of(fields, self.qwenimage_conn_id),
             marker=marker_of(context),
             resubmit=self.on_unknown_submit == "resubmit",
+            is_killed=lambda: self._killed,
             log=self.log,
         )

@@ -136,11 +136,13 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
         with self._soft_or_never_failing():
             return self._urls(context, self.wait_resumed(told, self.poll_interval))
 
-    def rescue(self, context: Context) -> list[str] | None:
-        """Ask once more; a wait that has to go on is left to a retry, which costs nothing."""
+    def rescue(self, context: Context, *, out_of_time: bool) -> list[str] | None:
+        """Wait on, on this worker; if Airflow has ended the wait for its length, ask once more."""
         with self._soft_or_never_failing():
-            found = self.poke(context)
-        return found.xcom_value if found.is_done else None
+            if out_of_time:
+                found = self.poke(context)
+                return found.xcom_value if found.is_done else None
+            return self._urls(context, self.wait_here(self._plan(self._waiting_since(context))))
 
     def airflow_base_for(self, error: QwenImageError) -> type[AirflowException]:
         """Return ``AirflowSensorTimeout`` when the time is over; anything else ends a sensor without a retry."""
@@ -152,7 +154,7 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
         found = self.poke(context)
         if found.is_done:
             return found.xcom_value
-        return self._urls(context, self.wait_deferred(self._plan()))
+        return self._urls(context, self.wait_deferred(self._plan(time.time())))
 
     def _waiting_since(self, context: Context) -> float:
         """Return when this sensor began, epoch seconds; in reschedule mode each poke is a run of its own."""
@@ -161,15 +163,14 @@ class QwenImageTaskSensor(WaitingTask, GenerationLineage, BaseSensorOperator):
         if self.reschedule and hasattr(ti, "get_first_reschedule_date"):  # 2.11 keeps it as the start date
             first = ti.get_first_reschedule_date(context)
         began = first or getattr(ti, "start_date", None)
-        return began.timestamp() if began else self._started  # 2.11's dag.test() has no dates
+        return began.timestamp() if began else self._started or time.time()  # 2.11's dag.test() has no dates
 
-    def _plan(self) -> Plan:
+    def _plan(self, began: float) -> Plan:
         from airflow_provider_qwenimage.api.waiting import Plan
 
-        now = time.time()
-        deadline = now + time_limit(self.timeout, self.execution_timeout)
+        deadline = began + time_limit(self.timeout, self.execution_timeout)
         estimate = number_or_none("estimated_time", self.estimated_time)
-        return Plan(str(self.generation_id), now, deadline, estimate, self.poll_interval)
+        return Plan(str(self.generation_id), began, deadline, estimate, self.poll_interval)
 
     def _urls(self, context: Context, generation: Generation) -> list[str]:
         metrics.count("succeeded")

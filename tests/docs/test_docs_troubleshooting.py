@@ -151,7 +151,7 @@ def cut_off(w: World) -> None:
 
     store = FileStore(str(w.folder), "a task")
     store.save(Record("f", 0, intended_at=1.0))
-    Purchase(w.hook, store, fingerprint="f", marker=0, resubmit=False, log=getLogger()).of_earlier_try()
+    Purchase(w.hook, store, fingerprint="f", marker=0, resubmit=False, is_killed=bool, log=getLogger()).of_earlier_try()
 
 
 def damaged_record(w: World) -> None:
@@ -217,6 +217,9 @@ PROVOCATIONS: dict[str, Callable[[World], Any]] = {
     ).get_credits(),
     "The host or port to test differs from the stored connection": ui_test_button,
     "prompt must be a text that is not blank, not …": create(prompt=" "),
+    "… has become None: did the task or the parameter that it comes from hold a value?": lambda w: w.generate(
+        image="{{ ti.xcom_pull(task_ids='nobody') }}"
+    ),
     "aspect_ratio must be one of 3:4, 9:16, 4:3, 16:9, not …": create(aspect_ratio="1:1"),
     "aspect_ratio is for text-to-image only": create(aspect_ratio="4:3", image_urls=IMAGE_URL),
     "num_outputs must be a whole number from 1 to 4, not …": create(num_outputs=5),

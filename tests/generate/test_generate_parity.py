@@ -188,6 +188,7 @@ def _outcome(run: Any, emulator: Emulator, folder: Path) -> Outcome:
         text = json.dumps(value, ensure_ascii=False).replace(emulator.url, "SERVICE").replace(str(folder), "FOLDER")
         text = re.sub(r"\?X-Amz-[^\"]*", "", text)
         text = re.sub(r"uploads/[0-9a-f]{32}", "uploads/some", text)
+        text = re.sub(r"waiting for generation (\w+) after \d+ s", r"waiting for generation \1 after some s", text)
         text = text.replace(emulator.url.removeprefix("http://"), "SERVICE")
         text = re.sub("|".join(ids) or "$^", lambda match: ids[match[0]], text)
         return json.loads(re.sub(r'"(seconds|submitted_at)": [\d.]+', r'"\1": "some"', text))

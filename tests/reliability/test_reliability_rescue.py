@@ -44,6 +44,17 @@ def sensing(bench: Bench, generation_id: str, *, retries: int = 1, **arguments: 
     return Tries(bench, lambda: QwenImageTaskSensor(**arguments), retries=retries)
 
 
+def finish_at_the_second_poll(emulator: Emulator) -> None:
+    record, polls = emulator.state.record, gets(emulator)
+
+    def and_finish(name: str, entry: Any) -> None:
+        record(name, entry)
+        if name == "get" and gets(emulator) == polls + 2:
+            emulator.state.finish(the_id(emulator), "completed")
+
+    emulator.state.record = and_finish  # type: ignore[method-assign]
+
+
 def submit() -> str:
     return QwenImageHook().create_task(GenerationRequest(prompt="a kite")).generation_id
 
@@ -69,14 +80,7 @@ def test_a_running_generation_is_rescued(bench: Bench, start: Any, why: str, mem
     emulator = start(duration=3600)
     tries = generating(bench, deferrable=True)
     assert tries.next(triggerer=False) == "deferred"
-    record, polls = emulator.state.record, gets(emulator)
-
-    def finish_at_the_second_poll(name: str, entry: Any) -> None:
-        record(name, entry)
-        if name == "get" and gets(emulator) == polls + 2:
-            emulator.state.finish(the_id(emulator), "completed")
-
-    emulator.state.record = finish_at_the_second_poll
+    finish_at_the_second_poll(emulator)
     assert tries.lose_the_trigger(why) == "success"
     assert bought(emulator) == 1
 
@@ -141,16 +145,24 @@ def test_a_sensor_is_rescued(bench: Bench, start: Any, why: str):
     assert the_id(emulator) in tries.xcom()[0]
 
 
-def test_a_sensor_that_can_not_be_rescued_is_retried(bench: Bench, start: Any):
-    """Without a result a crashed wait fails as Airflow has it, and a retry waits for the same generation."""
+def test_a_sensor_waits_on_without_its_trigger(bench: Bench, start: Any):
+    """What is still processing is waited for on the worker, in the same try: sensors have no retries by default."""
     emulator = start(duration=3600)
+    tries = sensing(bench, submit(), retries=0)
+    assert tries.next(triggerer=False) == "deferred"
+    finish_at_the_second_poll(emulator)
+    assert tries.lose_the_trigger("crash") == "success"
+    assert the_id(emulator) in tries.xcom()[0]
+
+
+def test_a_sensor_gets_no_new_time_without_its_trigger(bench: Bench, start: Any):
+    """The wait on the worker ends when the sensor's time does."""
+    start(duration=3600)
     tries = sensing(bench, submit())
     assert tries.next(triggerer=False) == "deferred"
-    assert tries.lose_the_trigger("crash") == "up_for_retry"
-    assert type(tries.error).__name__ == "TaskDeferralError"
-    emulator.state.finish(the_id(emulator), "completed")
-    assert tries.next() == "success"
-    assert bought(emulator) == 1
+    tries.change(timeout=0.3)
+    tries.lose_the_trigger("crash")
+    assert isinstance(tries.error, AirflowSensorTimeout)
 
 
 def test_a_sensor_that_airflow_times_out_says_so(bench: Bench, start: Any):
