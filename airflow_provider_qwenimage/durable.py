@@ -21,12 +21,7 @@ log = logging.getLogger(__name__)
 
 STATE_KEY = "qwenimage_generation"  # it stands in metadata databases: never rename it
 FOLDER = ".qwenimage"
-NOTE_NAME = "README.txt"
-NOTE = """This folder belongs to airflow-provider-qwenimage, whose tasks save images beside it.
-
-It shows that this place can be written to before anything is bought, and holds what retries must know: leave it alone
-while DAG runs are going on. See docs/reliability.md.
-"""
+NOTE = b"A task of airflow-provider-qwenimage tries whether it can save images here, and takes this away.\n"
 
 
 @dataclass(frozen=True)
@@ -98,8 +93,9 @@ class FileStore:
     """In a JSON file beside the images, one for each task instance."""
 
     def __init__(self, output_path: str, identity: str) -> None:
-        name = f"{sha256(identity.encode()).hexdigest()[:32]}.json"
-        self._path = object_storage_path(output_path) / FOLDER / name
+        name, folder = sha256(identity.encode()).hexdigest()[:32], object_storage_path(output_path) / FOLDER
+        self._path = folder / f"{name}.json"
+        self._probe = folder / f"{name}.txt"  # of this task alone: stores bound how often one name is written to
 
     def load(self) -> Record | None:
         """Return the record; None if there is none.
@@ -131,34 +127,37 @@ class FileStore:
 
         :raises Exception: whatever the storage says; before the purchase nothing must be bought then.
         """
+        content = json.dumps(asdict(record)).encode()
         if record.generation_id is None:
-            self._write_before_purchase(json.dumps(asdict(record)), self._path)
+            self._write_before_purchase(content, self._path)
         else:
-            self._write(json.dumps(asdict(record)), self._path)
+            self._write(content, self._path)
 
     def prove_writable(self) -> None:
-        """Leave a note for people in the folder; images go to the same place.
+        """Put a file where images go to as well, and take it away.
 
         :raises Exception: whatever the storage says; images could not be saved there either.
         """
-        self._write_before_purchase(NOTE, self._path.parent / NOTE_NAME)
+        self._write_before_purchase(NOTE, self._probe)
+        with suppress(Exception):  # some places may only be written to
+            self._probe.unlink()
 
     def forget(self) -> None:
         """Remove the record."""
         with suppress(FileNotFoundError):
             self._path.unlink()
 
-    def _write_before_purchase(self, text: str, path: Any) -> None:
+    def _write_before_purchase(self, content: bytes, path: Any) -> None:
         try:
-            self._write(text, path)
+            self._write(content, path)
         except Exception:
             log.error("%s can't be written, so images could not be saved there: nothing was submitted", path)
             raise
 
-    def _write(self, text: str, path: Any) -> None:
+    def _write(self, content: bytes, path: Any) -> None:
         from airflow_provider_qwenimage.saving.storage import store_bytes
 
-        store_bytes(text.encode(), path)
+        store_bytes(content, path)
 
 
 class UpgradedStore:

@@ -54,7 +54,7 @@ def not_saved_before_the_upgrade(bench: Bench, service: Emulator, **arguments: A
 def notes_in(folder: str) -> dict[str, bytes]:
     """The records beside the images: name -> content."""
     notes = object_storage_path(folder) / durable.FOLDER
-    return {path.name: path.open("rb").read() for path in notes.glob("*.json")} if notes.exists() else {}
+    return {path.name: path.open("rb").read() for path in notes.iterdir()} if notes.exists() else {}
 
 
 def note_of(tries: Tries, folder: Path) -> Path:

@@ -15,6 +15,7 @@ from reliability_tries import Tries, generating
 
 from airflow_provider_qwenimage._compat import AirflowFailException, object_storage_path
 from airflow_provider_qwenimage.api import errors
+from airflow_provider_qwenimage.durable import FOLDER, FileStore, Record
 from airflow_provider_qwenimage.emulator import Emulator
 from airflow_provider_qwenimage.operators import QwenImageGenerateOperator
 
@@ -144,9 +145,43 @@ def test_a_bucket_that_can_not_be_written_to_buys_nothing(
     assert bought(service) == 1
 
 
-def test_the_note_beside_the_images_is_for_people(bench: Bench, service: Emulator, tmp_path: Path):
-    """Whatever the memory of tries is, the folder says whose it is, or holds the record."""
-    tries = generating(bench, output_path=str(tmp_path))
+def test_no_probe_stays_behind(bench: Bench, service: Emulator, output_path: str):
+    """Beside the images there is the record at most, where Airflow has no store."""
+    tries = generating(bench, output_path=output_path)
     assert tries.next() == "success"
-    (kept,) = (tmp_path / ".qwenimage").iterdir()
-    assert "airflow-provider-qwenimage" in kept.read_text() or json.loads(kept.read_text())["fingerprint"]
+    notes = object_storage_path(output_path) / FOLDER
+    assert [path.name.rpartition(".")[2] for path in notes.iterdir()] in ([], ["json"])
+
+
+def test_a_place_that_can_only_be_written_to_serves(
+    bench: Bench, service: Emulator, memory: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Where nothing can be removed, the probe stays; the images count."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError("Access Denied")
+
+    for name in ("rm", "rm_file", "_rm"):
+        monkeypatch.setattr(type(object_storage_path(memory).fs), name, refuse, raising=False)
+    tries = generating(bench, output_path=memory)
+    assert tries.next() == "success"
+    assert bought(service) == 1
+
+
+def test_a_record_is_no_input_of_lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Airflow tells OpenLineage of whatever is opened by its path; a record is not what an image is made from."""
+    told: list[Any] = []
+    paths = type(object_storage_path("/"))
+    opened = paths.open
+
+    def tell_and_open(self: Any, *how: Any) -> Any:
+        told.append(self)
+        return opened(self, *how)
+
+    monkeypatch.setattr(paths, "open", tell_and_open)
+    store, record = FileStore(str(tmp_path), "a task"), Record("f", 0, intended_at=1.0)
+    store.save(record)
+    assert store.load() == record
+    assert told == []
+    object_storage_path(str(tmp_path / "image")).open("wb").close()
+    assert told  # so that the test can fail
