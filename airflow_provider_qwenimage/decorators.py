@@ -76,7 +76,7 @@ class _QwenImageDecoratedOperator(DecoratedOperator, QwenImageGenerateOperator):
             raise_invalid("The dict that a @task.qwenimage function returns needs a prompt.")
         for name, value in fields.items():
             setattr(self, name, value)
-        self._given -= set(fields)  # what the function returns is what it means, None too
+        self._never_none -= set(fields)  # what the function returns is what it means, None too
 
 
 def qwenimage_task(

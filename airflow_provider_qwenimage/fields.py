@@ -31,6 +31,11 @@ def is_literal(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, dict))
 
 
+def is_of_another_task(value: Any) -> bool:
+    """Tell whether a value is what another task returns, or a template that pulls it."""
+    return "xcom_pull" in value if isinstance(value, str) else not is_literal(value)
+
+
 def check_literals(**fields: Any) -> None:
     """Check those request fields that are literals already.
 

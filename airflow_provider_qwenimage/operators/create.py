@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_qwenimage.fields import build_request
-from airflow_provider_qwenimage.operators.submitting import NEVER_NONE, SubmittingOperator
+from airflow_provider_qwenimage.operators.submitting import SubmittingOperator
 
 if TYPE_CHECKING:
     from airflow_provider_qwenimage._compat import Context
@@ -38,7 +38,7 @@ class QwenImageCreateTaskOperator(SubmittingOperator):
 
     def execute(self, context: Context) -> str:
         """Submit; see the class."""
-        self.check_given(*NEVER_NONE)
+        self.check_not_none()
         request = build_request(**self.request_fields())
         purchase = self.purchase(context, request.payload())
         record = purchase.of_earlier_try()

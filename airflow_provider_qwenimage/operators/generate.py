@@ -17,6 +17,7 @@ from airflow_provider_qwenimage.fields import (
     check_output_path,
     in_seconds,
     is_literal,
+    is_of_another_task,
     none_if_empty,
     raise_invalid,
     the_one,
@@ -24,7 +25,7 @@ from airflow_provider_qwenimage.fields import (
 from airflow_provider_qwenimage.hooks import DEFAULT_TIMEOUT
 from airflow_provider_qwenimage.lineage import tell_read
 from airflow_provider_qwenimage.links import SAVED_LINKS, publish
-from airflow_provider_qwenimage.operators.submitting import NEVER_NONE, SUBMIT_FIELDS, SubmittingOperator
+from airflow_provider_qwenimage.operators.submitting import SUBMIT_FIELDS, SubmittingOperator
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
 from airflow_provider_qwenimage.saving.names import check_file_name
 from airflow_provider_qwenimage.waits import WaitingTask, time_limit
@@ -128,7 +129,9 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         self.deferrable = deferrable
         self.timeout = in_seconds("timeout", timeout)
         self.poll_interval = None if poll_interval is None else in_seconds("poll_interval", poll_interval)
-        self._given |= {name for name in ("image", "output_path") if getattr(self, name) is not None}
+        if is_of_another_task(image):
+            self._never_none.add("image")
+        self._saves = output_path is not None
         self._check_arguments()
 
     def execute(self, context: Context) -> Any:
@@ -180,14 +183,14 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
 
     def _checked_request(self) -> tuple[GenerationRequest, str | None]:
         """Check all arguments before anything is sent; return the request, and the input image if it is a file."""
-        self.check_given(*NEVER_NONE, "image")
+        self.check_not_none()
         fields = self.request_fields()
         image = the_one("image", self.image)
         _check_one_image(image, none_if_empty(fields["image_urls"]))
         if image is not None:
             fields["image_urls"] = image if is_http_url(image) else STAND_IN
         request = build_request(**fields)
-        if "output_path" in self._given:  # one that has become nothing, too: its images would be lost on a green task
+        if self._saves:  # a place that renders to nothing is none: images would be lost on a green task
             check_output_path(self.output_path)
             check_file_name(self.file_name, request.num_outputs)
         return request, None if is_http_url(image) else image

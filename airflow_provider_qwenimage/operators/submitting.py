@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_qwenimage._compat import BaseOperator
 from airflow_provider_qwenimage.api.rules import DEFAULT_MODEL_ID
 from airflow_provider_qwenimage.exceptions import airflow_errors
-from airflow_provider_qwenimage.fields import REQUEST_FIELDS, check_literals, is_literal, number_or_none, raise_invalid
+from airflow_provider_qwenimage.fields import (
+    REQUEST_FIELDS,
+    check_literals,
+    is_literal,
+    is_of_another_task,
+    number_or_none,
+    raise_invalid,
+)
 from airflow_provider_qwenimage.hooks import QwenImageHook
 from airflow_provider_qwenimage.lineage import GenerationLineage
 from airflow_provider_qwenimage.provider_info import DEFAULT_CONN_ID
@@ -21,7 +28,6 @@ if TYPE_CHECKING:
 
 SUBMIT_FIELDS = (*REQUEST_FIELDS, "min_credits", "qwenimage_conn_id")
 UNKNOWN_SUBMIT = ("fail", "resubmit")
-NEVER_NONE = ("prompt", "image_urls")  # if they were given
 
 
 class PayingOperator(BaseOperator):
@@ -90,7 +96,7 @@ class SubmittingOperator(GenerationLineage, PayingOperator):
         self.min_credits = min_credits
         self.qwenimage_conn_id = qwenimage_conn_id
         self.on_unknown_submit = on_unknown_submit
-        self._given = {name for name in NEVER_NONE if getattr(self, name) is not None}
+        self._never_none = {"prompt", *(["image_urls"] if is_of_another_task(image_urls) else [])}
         check_literals(**self.request_fields())
         if is_literal(min_credits):
             number_or_none("min_credits", min_credits)
@@ -106,19 +112,17 @@ class SubmittingOperator(GenerationLineage, PayingOperator):
         """Return the request's fields as they are now."""
         return {name: getattr(self, name) for name in REQUEST_FIELDS}
 
-    def check_given(self, *names: str) -> None:
-        """Refuse fields that were given and have become None: what is bought would not be what was meant.
+    def check_not_none(self) -> None:
+        """Refuse a prompt that is None, and what another task should have returned: it is not what was meant.
 
-        :raises InvalidRequestError: one has, as after an upstream task that returned nothing.
+        A parameter of the DAG that is None leaves out what may be left out.
+
+        :raises InvalidRequestError: it did not, as after an upstream task that returned nothing.
         """
-        for name in names:
+        for name in sorted(self._never_none):
             value = getattr(self, name)
-            if name in self._given and (value is None or (isinstance(value, str) and value.strip() == "None")):
-                optional = " Where it may be left out, have an empty text instead: {{ params.it or '' }}."
-                raise_invalid(
-                    f"{name} has become None: did the task or the parameter that it comes from hold a value?"
-                    + ("" if name == "prompt" else optional)
-                )
+            if value is None or (isinstance(value, str) and value.strip() == "None"):
+                raise_invalid(f"{name} has become None: did the task that it comes from return it?")
 
     def purchase(self, context: Any, fields: Mapping[str, Any], output_path: str | None = None) -> Purchase:
         """Return what this task instance buys, with the memory of its earlier tries.

@@ -217,7 +217,7 @@ PROVOCATIONS: dict[str, Callable[[World], Any]] = {
     ).get_credits(),
     "The host or port to test differs from the stored connection": ui_test_button,
     "prompt must be a text that is not blank, not …": create(prompt=" "),
-    "… has become None: did the task or the parameter that it comes from hold a value?": lambda w: w.generate(
+    "… has become None: did the task that it comes from return it?": lambda w: w.generate(
         image="{{ ti.xcom_pull(task_ids='nobody') }}"
     ),
     "aspect_ratio must be one of 3:4, 9:16, 4:3, 16:9, not …": create(aspect_ratio="1:1"),

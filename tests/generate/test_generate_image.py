@@ -219,7 +219,7 @@ def test_contradictions_after_rendering_send_nothing(arguments: dict[str, Any], 
 
 def test_empty_image_means_text_to_image(bench: Bench, service: Emulator):
     """A template that renders to nothing leaves the image out, so that one DAG serves both."""
-    run = bench.generate(image="{{ None or '' }}", aspect_ratio="{{ '3:4' }}")
+    run = bench.generate(image="{{ None }}", aspect_ratio="{{ '3:4' }}")
     assert drawn(service, run).aspect_ratio == "3:4"
 
 

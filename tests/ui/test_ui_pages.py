@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -155,7 +156,8 @@ def test_what_is_no_list_of_images_is_told(world: World, ann: TestClient, tmp_pa
     world.record([saved(tmp_path / "b.png", prompt="still here")], task_id="many", map_index=1)
     page = ann.get(address(world))
     assert page.status_code == 200
-    assert ("is not a list of images" in page.text) or ("can't be read as images" in page.text)
+    text = html.unescape(page.text)
+    assert ("is not a list of images" in text) or ("can't be read as images" in text)
     assert "still here" in ann.get("/qwenimage/").text
     assert "still here" in ann.get(images_url("ui_pictures", world.runs["ui_pictures"])).text
 
