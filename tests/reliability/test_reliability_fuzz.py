@@ -25,7 +25,7 @@ def test_good_replies_are_read():
         with suppress(QwenImageError):
             found.append(wire.read(CALLS[data[0]](), wire.Reply(200, data[3:]), NOW))
     kinds = Counter(type(one).__name__ for one in found)
-    assert kinds == {"Submission": 3, "Generation": 2, "int": 1, "UploadForm": 1}
+    assert kinds == {"Submission": 3, "Generation": 2, "float": 1, "UploadForm": 1}
 
 
 def test_good_images_are_read():
