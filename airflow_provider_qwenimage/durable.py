@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any, Protocol
@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 STATE_KEY = "qwenimage_generation"  # it stands in metadata databases: never rename it
 FOLDER = ".qwenimage"
-NOTE = b"A task of airflow-provider-qwenimage tries whether it can save images here, and takes this away.\n"
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,8 @@ class FileStore:
     """In a JSON file beside the images, one for each task instance."""
 
     def __init__(self, output_path: str, identity: str) -> None:
-        name, folder = sha256(identity.encode()).hexdigest()[:32], object_storage_path(output_path) / FOLDER
-        self._path = folder / f"{name}.json"
-        self._probe = folder / f"{name}.txt"  # of this task alone: stores bound how often one name is written to
+        self._name, self._folder = sha256(identity.encode()).hexdigest()[:32], object_storage_path(output_path)
+        self._path = self._folder / FOLDER / f"{self._name}.json"
 
     def load(self) -> Record | None:
         """Return the record; None if there is none.
@@ -127,37 +125,35 @@ class FileStore:
 
         :raises Exception: whatever the storage says; before the purchase nothing must be bought then.
         """
-        content = json.dumps(asdict(record)).encode()
-        if record.generation_id is None:
-            self._write_before_purchase(content, self._path)
-        else:
-            self._write(content, self._path)
+        from airflow_provider_qwenimage.saving.storage import store_bytes
+
+        with self._nothing_bought(record.generation_id is None):
+            store_bytes(json.dumps(asdict(record)).encode(), self._path)
 
     def prove_writable(self) -> None:
-        """Put a file where images go to as well, and take it away.
+        """Write where images go to, and leave nothing.
 
         :raises Exception: whatever the storage says; images could not be saved there either.
         """
-        self._write_before_purchase(NOTE, self._probe)
-        with suppress(Exception):  # some places may only be written to
-            self._probe.unlink()
+        from airflow_provider_qwenimage.saving.storage import prove_writable
+
+        with self._nothing_bought(True):
+            # A name of this task's own: stores bound how often one is written to.
+            prove_writable(self._folder, f"{FOLDER}-{self._name}.txt")
 
     def forget(self) -> None:
         """Remove the record."""
         with suppress(FileNotFoundError):
             self._path.unlink()
 
-    def _write_before_purchase(self, content: bytes, path: Any) -> None:
+    @contextmanager
+    def _nothing_bought(self, is_so: bool) -> Iterator[None]:
         try:
-            self._write(content, path)
+            yield
         except Exception:
-            log.error("%s can't be written, so images could not be saved there: nothing was submitted", path)
+            if is_so:
+                log.error("%s can't be written to, so images could not be saved: nothing was submitted", self._folder)
             raise
-
-    def _write(self, content: bytes, path: Any) -> None:
-        from airflow_provider_qwenimage.saving.storage import store_bytes
-
-        store_bytes(content, path)
 
 
 class UpgradedStore:

@@ -62,6 +62,21 @@ def store_bytes(data: bytes, path: Any) -> None:
     store(BytesIO(data), path, filesystem_of(path))
 
 
+def prove_writable(folder: Any, name: str) -> None:
+    """Write a file into ``folder``, which need not be there yet, and leave nothing.
+
+    :param name: of the file on an object store; on a disk it has none.
+    :raises Exception: whatever the storage says.
+    """
+    if folder.protocol in LOCAL:
+        os.makedirs(folder.path, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder.path).close()
+        return
+    store_bytes(b"airflow-provider-qwenimage tries whether images can be saved here.", folder / name)
+    with suppress(Exception):  # some places may only be written to
+        (folder / name).unlink()
+
+
 def _upload(file: BinaryIO, target: str, filesystem: Any) -> None:
     """Upload a file of the target's extension: object stores take the content type from that."""
     with tempfile.NamedTemporaryFile(prefix="qwenimage-", suffix=os.path.splitext(target)[1]) as named:
