@@ -190,7 +190,8 @@ class QwenImageGenerateOperator(WaitingTask, SubmittingOperator):
         if image is not None:
             fields["image_urls"] = image if is_http_url(image) else STAND_IN
         request = build_request(**fields)
-        if self._saves:  # a place that renders to nothing is none: images would be lost on a green task
+        # One that was given and renders to nothing is refused: images would be lost on a green task.
+        if self._saves or none_if_empty(self.output_path) is not None:
             check_output_path(self.output_path)
             check_file_name(self.file_name, request.num_outputs)
         return request, None if is_http_url(image) else image

@@ -82,4 +82,5 @@ def test_a_function_may_leave_fields_out(bench: Bench, service: Emulator):
 def test_a_row_of_a_table_may_leave_the_image_out():
     """Mapped over rows, an image is an empty text where there is none, and a ratio where there is one."""
     for row in ({"image": "", "aspect_ratio": "4:3"}, {"image": "/a.png", "aspect_ratio": "", "image_urls": ""}):
-        QwenImageGenerateOperator(task_id="gen", prompt="a kite", **row)
+        operator = QwenImageGenerateOperator(task_id="gen", prompt="a kite", **row)
+        assert {name: getattr(operator, name) for name in row} == row
