@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import dag_test_mended  # noqa: F401 - for its effect
 from PIL import Image
 from recorder import ERRORS
 
