@@ -26,7 +26,8 @@ class GenerationRequest(BaseModel):
     :raises pydantic.ValidationError: a field breaks a rule; it is a ``ValueError`` and names every such field.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Before 2.10 pydantic warns, whenever this is imported, that a name like model_id may clash with its own.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     prompt: str
     image_urls: tuple[str, ...] | None = None

@@ -28,6 +28,13 @@ def loaded_by(code: str) -> set[str]:
     return set(json.loads(run.stdout))
 
 
+def test_nobody_is_warned_of_the_models():
+    """Importing them warns of nothing, with the oldest pydantic either."""
+    command = [sys.executable, "-W", "error::UserWarning", "-c", f"import {PACKAGE}.api.models"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
 def roots(modules: set[str]) -> set[str]:
     return {module.partition(".")[0] for module in modules}
 
