@@ -27,6 +27,9 @@ PYTHONS = {
 MIDDLE = [airflow for airflow in PYTHONS if airflow not in {NEWEST, OLDEST, LOWEST}]
 
 FULL = ("-m", "not e2e and not slow")
+# The same in two halves of about equal time, for two processes at once; a new folder of tests is in the second.
+HALF = ("tests/airflow", "tests/generate", "tests/reliability")
+HALVES = ((*FULL, *HALF), (*FULL, *(f"--ignore={folder}" for folder in HALF)))
 E2E = ("-m", "e2e and not slow")
 # What differs between versions: registration, connection form, every example, both ways of waiting, a retry, the page.
 SMOKE = (

@@ -6,13 +6,14 @@ Nothing is tested from the source tree: see `wheel.py`.
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from cells import E2E, FULL, MIDDLE, OLDEST, PYTHONS, find_python, smoke
+from cells import E2E, FULL, HALVES, MIDDLE, OLDEST, PYTHONS, find_python, smoke
 from debian import install_debian_packages
 from envs import LOGS, NEWEST, install_dev, python_of, without_key
 from lint import lint
@@ -38,6 +39,10 @@ class Part:
         return f"Airflow {self.airflow}, {self.title}"
 
     @property
+    def _stem(self) -> str:
+        return re.sub(r"\W+", "-", self.title)
+
+    @property
     def where(self) -> Path:
         """Where it runs."""
         return BUILD / "run" / self.airflow
@@ -45,12 +50,12 @@ class Part:
     @property
     def report(self) -> Path:
         """What pytest reports."""
-        return self.where / f"results-{self.title.replace(' ', '-')}.xml"
+        return self.where / f"results-{self._stem}.xml"
 
     @property
     def log(self) -> Path:
         """What pytest prints."""
-        return LOGS / f"tests-{self.airflow}-{self.title.replace(' ', '-')}.log"
+        return LOGS / f"tests-{self.airflow}-{self._stem}.log"
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,14 @@ class Outcome:
 
 
 # Most tests wait for something, so lanes share the cores; a whole running Airflow wants them for itself.
-LANES = [
-    [Part(NEWEST, FULL, "without a running scheduler")],
-    [Part(OLDEST, FULL, "without a running scheduler")],
-    [Part(airflow, smoke(airflow), "smoke tests") for airflow in MIDDLE],
+IN_HALVES = [
+    [Part(airflow, half, f"without a running scheduler, {which} half")]
+    for airflow in (NEWEST, OLDEST)
+    for which, half in zip(("first", "second"), HALVES, strict=True)
 ]
+# Files that are named among the arguments would be in one of the halves only.
+WHOLE = [[Part(airflow, FULL, "without a running scheduler")] for airflow in (NEWEST, OLDEST)]
+BETWEEN = [Part(airflow, smoke(airflow), "smoke tests") for airflow in MIDDLE]
 ALONE = [[Part(NEWEST, E2E, "with a running scheduler")]]
 
 
@@ -148,7 +156,8 @@ def main(arguments: list[str]) -> int:
             # Where Airflow's processes start at the same time, each would compile the same modules.
             prepare(airflow, python, wheel, compiled=airflow == NEWEST)
             lay_out(BUILD / "run" / airflow)
-    lanes = [[part for part in lane if pythons[part.airflow]] for lane in LANES]
+    *others, last = WHOLE if arguments else IN_HALVES
+    lanes = [[part for part in lane if pythons[part.airflow]] for lane in (*others, last + BETWEEN)]
     outcomes = run_lanes(lanes, wheel, arguments) | run_lanes(ALONE, wheel, arguments)
     return summary(linted, outcomes, [airflow for airflow, python in pythons.items() if not python])
 
