@@ -9,16 +9,34 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_qwenimage._compat import TaskDeferred
+from airflow_provider_qwenimage._compat import TaskDeferred, object_storage_path
+from airflow_provider_qwenimage.batch.index import Index
+from airflow_provider_qwenimage.batch.ledger import Identity, Ledger
 from airflow_provider_qwenimage.batch.trigger import QwenImageBatchTrigger
 from airflow_provider_qwenimage.operators import QwenImageBatchGenerateOperator
 
 RETRIES = 3
+TASK = ("dag", "run", "task", "-1")
+
+
+@contextmanager
+def opened(
+    folder: str, try_number: int = 1, *, marker: int = 0, sleep: Callable[[float], None] = lambda seconds: None
+) -> Iterator[tuple[Ledger, Index]]:
+    """The ledger of one try, taken over, as a rule without waiting for a writer that is known to be dead."""
+    with Index() as index:
+        ledger = Ledger(object_storage_path(folder), Identity(TASK, try_number, marker), index)
+        try:
+            ledger.take_over(sleep=sleep)
+            yield ledger, index
+        finally:
+            ledger._segments.close()  # as the end of its process does, without a goodbye to the next writer
 
 
 def shorten_waits(patch: Callable[[str, Any], None]) -> None:

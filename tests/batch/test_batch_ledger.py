@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_tries import Tries, ledger_lines
+from batch_tries import TASK, Tries, ledger_lines, opened
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,16 +25,6 @@ from airflow_provider_qwenimage.batch.words import STATES, Word
 from airflow_provider_qwenimage.emulator import Emulator
 
 NewTries = Callable[..., Tries]
-TASK = ("dag", "run", "task", "-1")
-
-
-@contextmanager
-def opened(folder: str, try_number: int = 1, *, marker: int = 0) -> Iterator[tuple[Ledger, Index]]:
-    """The ledger of one try, taken over without waiting for a writer that is known to be dead."""
-    with Index() as index:
-        ledger = Ledger(object_storage_path(folder), Identity(TASK, try_number, marker), index)
-        ledger.take_over(sleep=lambda seconds: None)
-        yield ledger, index
 
 
 def write(ledger: Ledger, *words: Word) -> None:
@@ -223,8 +213,8 @@ def test_a_new_writer_waits_for_one_that_may_be_alive(folder: str):
             assert found
             assert found.state == "submitted"
             new.close()
-            with Index() as later:
-                Ledger(object_storage_path(folder), Identity(TASK, 3, 0), later).take_over(sleep=sleep)
+            with opened(folder, 3, sleep=sleep):
+                pass
     assert waited == [ledger_module.TAKEOVER]
     assert ledger_module.TAKEOVER > ledger_module.LOOK_EVERY
 
@@ -237,8 +227,8 @@ def test_a_writer_is_waited_for_whatever_the_clocks_say(folder: str, monkeypatch
         patch.setattr(ledger_module.time, "time", lambda: now - 3600)
         with opened(folder, 1):
             pass
-    with Index() as index:
-        Ledger(object_storage_path(folder), Identity(TASK, 2, 0), index).take_over(sleep=waited.append)
+    with opened(folder, 2, sleep=waited.append):
+        pass
     assert waited == [ledger_module.TAKEOVER]
 
 

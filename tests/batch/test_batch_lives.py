@@ -8,12 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from batch_tries import Tries, ledger_lines
+from batch_tries import Tries, ledger_lines, opened
 
-from airflow_provider_qwenimage._compat import object_storage_path
 from airflow_provider_qwenimage.batch import segments as segments_module
-from airflow_provider_qwenimage.batch.index import Index
-from airflow_provider_qwenimage.batch.ledger import Identity, Ledger
 from airflow_provider_qwenimage.emulator import Emulator
 
 NewTries = Callable[..., Tries]
@@ -80,44 +77,33 @@ def test_a_first_life_writes_what_it_always_wrote(tries: NewTries, service: Emul
 
 def test_late_words_of_an_earlier_life_count_nothing(memory: str):
     """A worker of the first life that still saves something, after the second one has begun."""
-    with Index() as one, Index() as two, Index() as three:
-        old = Ledger(object_storage_path(memory), Identity(("d", "r", "t", "-1"), 1, 0), one)
-        old.take_over(sleep=lambda seconds: None)
+    with opened(memory, 1) as (old, _):
         asyncio.run(old.append(old.word("a", "submitted", generation_id="old")))
-        new = Ledger(object_storage_path(memory), Identity(("d", "r", "t", "-1"), 1, 0), two)
-        new.take_over(sleep=lambda seconds: None)
-        assert two.word("a") is None
-        asyncio.run(new.append(new.word("a", "submitted", generation_id="new")))
-        for _ in range(5):
-            asyncio.run(old.append(old.word("a", "saved", generation_id="old")))
-        Ledger(object_storage_path(memory), Identity(("d", "r", "t", "-1"), 2, 0), three).take_over(
-            sleep=lambda seconds: None
-        )
-        found = three.word("a")
-        assert found
-        assert (found.state, found.generation_id) == ("submitted", "new")
+        with opened(memory, 1) as (new, index):
+            assert index.word("a") is None
+            asyncio.run(new.append(new.word("a", "submitted", generation_id="new")))
+            for _ in range(5):
+                asyncio.run(old.append(old.word("a", "saved", generation_id="old")))
+            with opened(memory, 2) as (_, index):
+                found = index.word("a")
+    assert found
+    assert (found.state, found.generation_id) == ("submitted", "new")
 
 
 def test_an_older_writer_merges_nothing(memory: str, monkeypatch: pytest.MonkeyPatch):
     """What it would store anew would come after the words of the one that has taken over."""
     monkeypatch.setattr(segments_module, "MERGE_AT", 10)
-    with Index() as one, Index() as two, Index() as three:
-        ledgers = [
-            Ledger(object_storage_path(memory), Identity(("d", "r", "t", "-1"), number, 0), index)
-            for number, index in ((1, one), (2, two), (3, three))
-        ]
-        old, new, third = ledgers
-        old.take_over(sleep=lambda seconds: None)
+    with opened(memory, 1) as (old, _):
         asyncio.run(old.append(old.word("a", "free")))
-        new.take_over(sleep=lambda seconds: None)
-        asyncio.run(new.append(new.word("a", "submitted", generation_id="new")))
-        for number in range(25):
-            asyncio.run(old.append(old.word(f"o{number}", "saved")))
-        third.take_over(sleep=lambda seconds: None)
-        found = three.word("a")
-        assert found
-        assert (found.state, found.generation_id) == ("submitted", "new")
-        assert third.purchases_of("o24") == 0
+        with opened(memory, 2) as (new, _):
+            asyncio.run(new.append(new.word("a", "submitted", generation_id="new")))
+            for number in range(25):
+                asyncio.run(old.append(old.word(f"o{number}", "saved")))
+            with opened(memory, 3) as (third, index):
+                found = index.word("a")
+                assert found
+                assert (found.state, found.generation_id) == ("submitted", "new")
+                assert third.purchases_of("o24") == 0
 
 
 def test_mapped_batches_have_keys_of_their_own(tries: NewTries, service: Emulator):
