@@ -23,8 +23,10 @@ def settings_of(connection: Any) -> Settings:
             api_key=(connection.password or "").strip(), base_url=base_url_of(connection), **_timeouts(connection)
         )
     except InvalidSettingsError as error:
+        name = connection.conn_id
+        del connection  # in Airflow 3 its repr tells the password, and some loggers show the variables of a traceback
         raise InvalidSettingsError(
-            f"The Airflow connection {connection.conn_id!r} can't be used: {error.message} "
+            f"The Airflow connection {name!r} can't be used: {error.message} "
             "The API key belongs into its password field, the base URL into its host field."
         ) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -102,6 +103,7 @@ class QwenImageClient:
             with self._connections(call) as session:
                 reply = self._exchange(session, call)
         except (NotConnected, requests.RequestException, LocationParseError) as error:
+            _clear_frames(error)
             raise _as_error(call, error, self.settings.host) from error
         return wire.read(call, reply)
 
@@ -140,6 +142,15 @@ def _body(response: requests.Response) -> bytes:
         if len(body) > wire.MAX_REPLY_BYTES:
             break
     return bytes(body[: wire.MAX_REPLY_BYTES + 1])
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Empty the frames that an error has come through: ``http.client`` has the request there as it is sent, with the
+    key, and loggers that show the variables of a traceback would show it.
+    """
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def _as_error(call: wire.Call[Answer], error: Exception, host: str) -> QwenImageError:

@@ -15,11 +15,20 @@ LONGEST_TIMEOUT = 86_400
 CA_BUNDLE_NAMES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
+class Key(str):
+    """An API key whose ``repr()`` does not tell it: Sentry, and others, log the variables of a traceback with that."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
 @dataclass(frozen=True)
 class Settings:
     """Address, key and time-outs of the service.
 
-    :param api_key: the account's key. It is left out of ``repr()``.
+    :param api_key: the account's key, kept as a ``Key``. It is left out of ``repr()``.
     :param base_url: the service's address, http(s), a path allowed.
     :param connect_timeout: seconds until a connection must stand.
     :param read_timeout: seconds until a whole answer must be there.
@@ -32,9 +41,10 @@ class Settings:
     read_timeout: float = 30.0
 
     def __post_init__(self) -> None:
-        key = self.api_key
-        if not isinstance(key, str) or not key:
+        if not isinstance(self.api_key, str) or not self.api_key:
             raise InvalidSettingsError("There is no API key.")
+        key = Key(self.api_key)
+        object.__setattr__(self, "api_key", key)
         if not key.isascii() or not key.isprintable() or " " in key:
             raise InvalidSettingsError("The API key holds blanks or characters that no key has: paste it again.")
         if not is_http_url(self.base_url) or "?" in self.base_url or "#" in self.base_url:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -144,6 +145,11 @@ def test_a_connection_that_can_not_be_used(connection: str, says: str, monkeypat
         assert "connection 'qwenimage_default'" in str(raised.value)
         assert "password field" in str(raised.value)
         assert KEY not in str(raised.value) + repr(raised.value)
+        # Sentry and Airflow 3.0's console show the variables of all frames; the first is that of this test.
+        below = raised.value.with_traceback(raised.tb.tb_next)
+        shown = "".join(traceback.TracebackException.from_exception(below, capture_locals=True).format())
+        assert "hooks.py" in shown
+        assert KEY not in shown
     assert hook.test_connection() == (False, str(raised.value))
 
 
