@@ -62,8 +62,8 @@ def failure(index: Index, good: tuple[str, ...], manifest: str, bought: int) -> 
     return for_airflow(error, AirflowFailException if index.all_final(good, mendable) else AirflowException)
 
 
-def unusable_connection(error: QwenImageError, bought: int) -> QwenImageError:
-    """Return the error for a connection that can't be used, or that the service refuses, before a try has begun.
+def unusable_connection(error: InvalidSettingsError, bought: int) -> QwenImageError:
+    """Return the error for a connection that can't be used when a try begins.
 
     It is final for Airflow if nothing is bought; else a retry goes on with that, once the connection is mended.
 
@@ -71,8 +71,7 @@ def unusable_connection(error: QwenImageError, bought: int) -> QwenImageError:
     """
     if not bought:
         return for_airflow(error)
-    kind = next(kind for kind in MENDED_IN_CONNECTION if isinstance(error, kind))
-    told = kind(error.message, http_status=error.http_status, service_message=error.service_message)
+    told = InvalidSettingsError(error.message)
     told.money = (
         f"In this run of the task {bought} generations were bought. They are remembered: "
         "a retry goes on with them and does not buy them again."

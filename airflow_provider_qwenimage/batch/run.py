@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_qwenimage import waits
 from airflow_provider_qwenimage._compat import object_storage_path
+from airflow_provider_qwenimage.api.errors import InvalidSettingsError
 from airflow_provider_qwenimage.batch.index import BUY, Index
 from airflow_provider_qwenimage.batch.items import ItemMaker
 from airflow_provider_qwenimage.batch.job import Job
@@ -18,7 +19,6 @@ from airflow_provider_qwenimage.batch.loading import load, rows
 from airflow_provider_qwenimage.batch.manifest import default_name, first_images, one_s_own, write_manifest
 from airflow_provider_qwenimage.batch.pipeline import Limits, Pipeline
 from airflow_provider_qwenimage.batch.report import (
-    MENDED_IN_CONNECTION,
     failure,
     goes_on,
     stopped,
@@ -76,7 +76,7 @@ class BatchRun:
             try:
                 ledger.take_over(resumed=self._resumed)
                 self._make(index, ledger)
-            except MENDED_IN_CONNECTION as error:
+            except InvalidSettingsError as error:
                 raise unusable_connection(error, index.bought(ledger.marker)) from error.__cause__
             finally:
                 self._close(ledger)
@@ -100,7 +100,8 @@ class BatchRun:
         operator = self._operator
         job = self._prepare(index, ledger)
         job.plan()
-        if index.number_to_do(BUY) and not self._resumed:
+        # Once for all: a later try may have fewer, since the earlier ones have spent some of them.
+        if index.number_to_do(BUY) and not index.bought(ledger.marker) and not self._resumed:
             operator.check_credits()
         steps = partial(job.waves, shortest=waits.SHORTEST_DEFERRAL, resumed=self._resumed)
         try:

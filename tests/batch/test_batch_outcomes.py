@@ -239,6 +239,18 @@ def test_min_credits_is_checked_once_and_before(tries: NewTries, service: Emulat
     assert service.report()["requests"]["get_credits"] == 2
 
 
+def test_min_credits_is_not_asked_of_a_try_that_goes_on(tries: NewTries, service: Emulator):
+    """What the first try has spent is missing: the next one would give up what is bought, and the task be final."""
+    service.plan("create", "http_error", status=503, skip=2, times=100)
+    run = tries(requests=THREE, min_credits=1000, timeout=0.2)
+    run.next()
+    assert sorted(run.outcomes.values()) == ["not_submitted", "saved", "saved"]
+    assert not isinstance(run.error, AirflowFailException)
+    service.clear_faults()
+    assert run.next(), run.error
+    assert service.report()["bought"] == 3
+
+
 def test_a_storm_of_refusals_is_ridden_out(
     tries: NewTries,
     service: Emulator,
