@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -99,11 +100,12 @@ class QwenImageClient:
         return answer
 
     def _send(self, call: wire.Call[Answer]) -> Answer:
+        handled = sys.exc_info()[1]  # by the caller, just now
         try:
             with self._connections(call) as session:
                 reply = self._exchange(session, call)
         except (NotConnected, requests.RequestException, LocationParseError) as error:
-            _clear_frames(error)
+            _clear_frames(error, handled)
             raise _as_error(call, error, self.settings.host) from error
         return wire.read(call, reply)
 
@@ -144,11 +146,13 @@ def _body(response: requests.Response) -> bytes:
     return bytes(body[: wire.MAX_REPLY_BYTES + 1])
 
 
-def _clear_frames(error: BaseException | None) -> None:
+def _clear_frames(error: BaseException | None, until: BaseException | None) -> None:
     """Empty the frames that an error has come through: ``http.client`` has the request there as it is sent, with the
     key, and loggers that show the variables of a traceback would show it.
+
+    :param until: an earlier error, which is left as it is.
     """
-    while error:
+    while error and error is not until:
         traceback.clear_frames(error.__traceback__)
         error = error.__context__
 

@@ -244,6 +244,22 @@ def test_whoever_shows_the_variables_of_a_call_does_not_show_the_key(
     assert KEY not in shown
 
 
+def test_an_error_that_a_caller_is_handling_keeps_its_variables(connect: Any) -> None:
+    """Only the frames of the call are emptied."""
+
+    def break_off() -> None:
+        precious = "for whoever debugs it"
+        raise LookupError(precious)
+
+    try:
+        break_off()
+    except LookupError as error:
+        caught(connect(f"http://127.0.0.1:{closed_port()}").get_credits)
+        way = traceback.walk_tb(error.__traceback__)
+    *_, (frame, _) = way
+    assert frame.f_locals == {"precious": "for whoever debugs it"}
+
+
 # A create is sent once
 
 TAKEN = 1  # times that the create took effect
