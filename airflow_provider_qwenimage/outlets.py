@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_provider_qwenimage._compat import AIRFLOW_3, asset_types
+from airflow_provider_qwenimage._compat import AIRFLOW, AIRFLOW_3, asset_types
 
 LOCAL = ("", "file", "local")  # protocols of an ObjectStoragePath
 
@@ -27,7 +28,10 @@ def announce(operator: Any, context: Any, folder: str | None, records: Sequence[
 
 
 def tell_outlets(operator: Any, context: Any, folder: str | None, extra: dict[str, Any]) -> None:
-    """Add ``extra`` to the events of the operator's declared outlets; an alias gets the folder as its asset."""
+    """Add ``extra`` to the events of the operator's declared outlets; an alias gets the folder as its asset.
+
+    On Airflow 3.0 an alias gets the lists in ``extra`` as JSON texts.
+    """
     outlets = getattr(operator, "outlets", None)
     if not outlets or "outlet_events" not in context:
         return
@@ -36,7 +40,14 @@ def tell_outlets(operator: Any, context: Any, folder: str | None, extra: dict[st
         if isinstance(outlet, asset):
             context["outlet_events"][outlet].extra = extra
         elif isinstance(outlet, alias) and folder:
-            context["outlet_events"][outlet].add(asset(uri_of(folder)), extra=extra)
+            context["outlet_events"][outlet].add(asset(uri_of(folder)), extra=_for_alias(extra))
+
+
+def _for_alias(extra: dict[str, Any]) -> dict[str, Any]:
+    """Return what Airflow can store: 3.0's API server puts these values into a set, and fails the task over a list."""
+    if AIRFLOW != (3, 0):
+        return extra
+    return {name: json.dumps(value) if isinstance(value, list) else value for name, value in extra.items()}
 
 
 def uri_of_file(path: Any) -> str:

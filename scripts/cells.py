@@ -31,13 +31,16 @@ FULL = ("-m", "not e2e and not slow")
 HALF = ("tests/airflow", "tests/generate", "tests/reliability")
 HALVES = ((*FULL, *HALF), (*FULL, *(f"--ignore={folder}" for folder in HALF)))
 E2E = ("-m", "e2e and not slow")
-# What differs between versions: registration, connection form, every example, both ways of waiting, a retry, the page.
+# What differs between versions: registration, connection form, every example, both ways of waiting, a retry, what is
+# logged of errors, assets, the page.
 SMOKE = (
     *FULL,
     "tests/packaging",
     "tests/airflow/test_airflow_form.py",
     "tests/airflow/test_airflow_hook.py",
     "tests/airflow/test_airflow_examples.py",
+    "tests/airflow/test_airflow_the_key.py",
+    "tests/generate/test_generate_assets.py",
     "tests/generate/test_generate_metrics.py",
     "tests/reliability/test_reliability_durable.py::test_a_retry_saves_what_is_completed",
     "tests/reliability/test_reliability_durable.py::test_a_retry_waits_on_for_what_is_running",

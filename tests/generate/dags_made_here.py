@@ -14,7 +14,7 @@ import pytest
 from airflow_runs import AirflowHere, Run, register
 from recorder import CALLBACKS
 
-from airflow_provider_qwenimage._compat import AIRFLOW_3
+from airflow_provider_qwenimage._compat import AIRFLOW, AIRFLOW_3
 
 try:
     from airflow.sdk import DAG, task
@@ -138,7 +138,9 @@ def asset_events(run: Run) -> list[Any]:
 
 def trigger_by_events(dag: DAG, events: list[Any]) -> Run:
     """Run a DAG that is scheduled on assets, as the scheduler runs it: its run knows the events that started it."""
-    name = "airflow.models.dagrun.get_or_create_dagrun" if AIRFLOW_3 else "airflow.models.dag._get_or_create_dagrun"
+    name = (
+        "airflow.models.dag._get_or_create_dagrun" if AIRFLOW < (3, 1) else "airflow.models.dagrun.get_or_create_dagrun"
+    )
     consumed = "consumed_asset_events" if AIRFLOW_3 else "consumed_dataset_events"
     with pytest.MonkeyPatch.context() as patch:
         module, _, function = name.rpartition(".")

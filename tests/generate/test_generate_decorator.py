@@ -12,7 +12,7 @@ import pytest
 from dags_made_here import Bench, files_in, rendered_fields, task, xcoms
 from PIL import Image
 
-from airflow_provider_qwenimage._compat import AirflowFailException
+from airflow_provider_qwenimage._compat import AIRFLOW, AirflowFailException
 from airflow_provider_qwenimage.api import errors
 from airflow_provider_qwenimage.decorators import qwenimage_task
 from airflow_provider_qwenimage.emulator import Emulator
@@ -193,6 +193,7 @@ def test_mapped_over_prompts(deferrable: bool, bench: Bench, service: Emulator):
     assert [rendered_fields(run.tis["gen", index])["prompt"] for index in (0, 1)] == prompts
 
 
+@pytest.mark.skipif(AIRFLOW == (3, 0), reason="dag.test() of 3.0 does not find a task again that it retries")
 @MODES
 def test_called_once_per_try(deferrable: bool, bench: Bench, service: Emulator):
     """A retry calls the function again, a deferral does not; each try's own prompt is what is sent."""
